@@ -1,0 +1,69 @@
+// Package handoff passes accepted TCP connections from the load balancer to the gateway instance that serves them.
+//
+//	supervisor ──attach socket──► instance     tag 'a' + one end of a new hand-over pair, whenever a balancer (re)starts
+//	balancer ──hand-over end────► instance     tag 'p', 'c' or 'h' + one accepted connection
+//
+// Both are SOCK_SEQPACKET socket pairs that only inheritance or another such socket can give away, so no other
+// process can open one. A message is one tag byte and exactly one descriptor (SCM_RIGHTS). What passes is the
+// socket itself: the source address stays true, no byte is copied, and the connection outlives the balancer.
+//
+// Nobody waits for an instance. Send never blocks: a queue of the kernel's size stands between the two, and when
+// it is full the connection stays with the caller.
+package handoff
+
+import (
+	"errors"
+	"net"
+)
+
+// A Tag says which listener of the instance a connection is for.
+type Tag byte
+
+// The tags that a balancer may send.
+const (
+	Public  Tag = 'p' // devices
+	Channel Tag = 'c' // connection points, by inbound NAT
+	Health  Tag = 'h' // the balancer's probe
+)
+
+// tagAttach marks a new hand-over end. It is legal on the attach socket alone, so that a broken balancer cannot
+// bring friends.
+const tagAttach Tag = 'a'
+
+// String returns the tag's name for logs and metrics.
+func (t Tag) String() string {
+	switch t {
+	case Public:
+		return "public"
+	case Channel:
+		return "channel"
+	case Health:
+		return "health"
+	case tagAttach:
+		return "attach"
+	}
+	return "unknown"
+}
+
+var (
+	// ErrBusy says that the queue towards the instance is full: it takes connections slower than they come.
+	ErrBusy = errors.New("hand-over queue is full")
+	// ErrGone says that the process at the other end has closed its end or died.
+	ErrGone = errors.New("hand-over peer is gone")
+)
+
+// Stats counts what a Receiver met since it was made.
+type Stats struct {
+	Received  uint64 // connections put into a listener's queue
+	Dropped   uint64 // connections reset because their listener was closed or its queue was full
+	Malformed uint64 // messages of the wrong shape, unknown tags, descriptors that are no TCP connection
+	Ends      int    // hand-over ends attached now
+}
+
+// addr is the address of a listener that no one can dial.
+type addr Tag
+
+func (a addr) Network() string { return "handoff" }
+func (a addr) String() string  { return "handed over (" + Tag(a).String() + ")" }
+
+var _ net.Addr = addr(0)

@@ -1,0 +1,62 @@
+//go:build !linux
+
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+)
+
+var errUnsupported = fmt.Errorf("handing connections over needs Linux: %w", errors.ErrUnsupported)
+
+// Pair is not supported here.
+func Pair() (a, b *os.File, err error) { return nil, nil, errUnsupported }
+
+// Attach is not supported here.
+func Attach(attach, end *os.File) error { return errUnsupported }
+
+// A Sender cannot be made here.
+type Sender struct{}
+
+// NewSender closes f and is not supported here.
+func NewSender(f *os.File) (*Sender, error) {
+	f.Close()
+	return nil, errUnsupported
+}
+
+// Send is not supported here.
+func (s *Sender) Send(tag Tag, fd int) error { return errUnsupported }
+
+// SendConn is not supported here.
+func (s *Sender) SendConn(tag Tag, c *net.TCPConn) error { return errUnsupported }
+
+// WaitGone is not supported here.
+func (s *Sender) WaitGone(ctx context.Context) error { return errUnsupported }
+
+// Close does nothing here.
+func (s *Sender) Close() error { return nil }
+
+// A Receiver cannot be made here.
+type Receiver struct{}
+
+// NewReceiver closes f and is not supported here.
+func NewReceiver(f *os.File) (*Receiver, error) {
+	f.Close()
+	return nil, errUnsupported
+}
+
+// Listener returns a closed listener here.
+func (r *Receiver) Listener(tag Tag) net.Listener {
+	l := newListener(tag)
+	l.Close()
+	return l
+}
+
+// Stats returns nothing here.
+func (r *Receiver) Stats() Stats { return Stats{} }
+
+// Run is not supported here.
+func (r *Receiver) Run(ctx context.Context) error { return errUnsupported }
