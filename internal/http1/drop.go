@@ -1,0 +1,156 @@
+package http1
+
+import "strings"
+
+// longestDropped bounds the names that are looked up as a whole; longer ones can only match a prefix.
+const longestDropped = 40
+
+// spelling is a field name as a server may come to see it: in lower case and with "_" read as "-", because CGI and
+// its heirs make one variable of both.
+type spelling struct {
+	buf [longestDropped]byte
+	n   int
+	cut bool
+}
+
+func spell[T ~string | ~[]byte](name T) (s spelling) {
+	s.n = min(len(name), longestDropped)
+	s.cut = len(name) > longestDropped
+	for i := range s.n {
+		c := lower(name[i])
+		if c == '_' {
+			c = '-'
+		}
+		s.buf[i] = c
+	}
+	return s
+}
+
+func (s *spelling) has(prefix string) bool {
+	return s.n >= len(prefix) && string(s.buf[:len(prefix)]) == prefix
+}
+
+// DroppedInward reports whether a request field of that name from outside never travels inward, in whatever
+// spelling: framing and hop-by-hop fields, what says who the device is, what says how the request came here, and the
+// names that the connection point sets itself. What a Connection field names is dropped too: Request.Inward knows.
+func DroppedInward[T ~string | ~[]byte](name T) bool {
+	s := spell(name)
+	return s.hopByHop() || s.identity() || s.forwarding() || s.ours()
+}
+
+// DroppedOutward reports whether an answer field of that name never travels outward: framing and hop-by-hop fields,
+// names that are ours, and Alt-Svc, which would send the device around the gateway.
+func DroppedOutward[T ~string | ~[]byte](name T) bool {
+	s := spell(name)
+	return s.hopByHop() || s.has("x-causeway-") || !s.cut && string(s.buf[:s.n]) == "alt-svc"
+}
+
+// DroppedTrailer reports whether a field of that name must not come behind a body, where it would escape what was
+// decided from the head (RFC 9110 6.5.1).
+func DroppedTrailer[T ~string | ~[]byte](name T) bool {
+	s := spell(name)
+	return s.hopByHop() || s.identity() || s.forwarding() || s.ours() || s.headOnly()
+}
+
+// hopByHop knows RFC 9110 7.6.1, framing and what else is between two neighbours only.
+func (s *spelling) hopByHop() bool {
+	if s.cut {
+		return false
+	}
+	switch string(s.buf[:s.n]) {
+	case "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "host", "expect",
+		"http2-settings":
+		return true
+	}
+	return s.has("proxy-") || s.n == len("proxy") && s.has("proxy") // "Proxy" becomes HTTP_PROXY in CGI programs
+}
+
+// identity knows the fields by which servers behind a TLS front learn who asks.
+func (s *spelling) identity() bool {
+	for _, prefix := range identityPrefixes {
+		if s.has(prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+var identityPrefixes = []string{
+	"client-cert", // RFC 9440, and Client-Cert-Chain
+	"x-causeway-",
+	"x-client-verif", "x-client-dn", "x-client-cert", "x-client-s-dn", "x-client-i-dn", "x-client-subject",
+	"x-client-issuer", "x-client-serial", "x-client-fingerprint", "x-client-thumbprint",
+	"x-ssl-", "ssl-", "x-tls-", "tls-client-",
+	"x-arr-clientcert", "x-arr-ssl", "x-amzn-mtls-",
+	"x-remote-user", "remote-user", "x-forwarded-user",
+}
+
+// forwarding knows the fields by which proxies say where a request came from and what it was before. Only the
+// connection point says that to a server, and X-Original-URL even changes what some servers answer.
+func (s *spelling) forwarding() bool {
+	if s.has("x-forwarded") || s.has("x-original-") || s.has("x-rewrite-") {
+		return true
+	}
+	if s.cut {
+		return false
+	}
+	switch string(s.buf[:s.n]) {
+	case "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip",
+		"fastly-client-ip", "client-ip", "x-host", "via", "x-proxyuser-ip":
+		return true
+	}
+	return false
+}
+
+// ours knows what the connection point writes: a second one from outside would compete with it.
+func (s *spelling) ours() bool {
+	if s.cut {
+		return false
+	}
+	switch string(s.buf[:s.n]) {
+	case "x-request-id", "traceparent", "tracestate":
+		return true
+	}
+	return false
+}
+
+// headOnly knows what else counts in a head alone.
+func (s *spelling) headOnly() bool {
+	if s.has("if-") || s.has("ccmclient") {
+		return true
+	}
+	if s.cut {
+		return false
+	}
+	switch string(s.buf[:s.n]) {
+	case "authorization", "cookie", "set-cookie", "www-authenticate", "authentication-info",
+		"content-encoding", "content-type", "content-range", "cache-control", "pragma", "range", "max-forwards",
+		"age", "date", "expires", "location", "retry-after", "vary", "warning", "realm", "alt-svc", "accept-ranges",
+		"strict-transport-security":
+		return true
+	}
+	return false
+}
+
+// Inward reports whether field f of this request may travel inward.
+func (r *Request) Inward(f *Field) bool {
+	return !DroppedInward(f.Name) && !r.framing.names(f.Name)
+}
+
+// Outward reports whether field f of this answer may travel outward.
+func (r *Response) Outward(f *Field) bool {
+	return !DroppedOutward(f.Name) && !r.framing.names(f.Name)
+}
+
+// NamedInConnection reports whether one of the Connection values (of a request that did not come through Parse)
+// names the field.
+func NamedInConnection(values []string, name string) bool {
+	for _, v := range values {
+		for token := range strings.SplitSeq(v, ",") {
+			if EqualFold(strings.Trim(token, " \t"), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
