@@ -1,16 +1,8 @@
-// Package sample is a small management server, so that a first gateway has something to reach. It does what the
-// real ones do to a gateway: short questions, uploads, answers that wait minutes, event streams, a WebSocket.
+// Package sample is a small management server, for a first run that needs no server of one's own.
 //
-//	GET  /                     says hello and names the device that the connection point vouches for
-//	POST /checkin              CCM_POST /CCM_System/request        the device reports, and learns when to come back
-//	GET  /policy               GET      /SMS_MP/.sms_aut           the device's policy, with an ETag
-//	PUT  /inventory            BITS_POST /CCM_Incoming/…           an upload of any length; answers length and SHA-256
-//	GET  /notifications        GET      /BGB                       waits until there is news after ?after=N, or ?wait passed
-//	POST /notifications                                            makes news
-//	GET  /events                                                   the same news as server-sent events
-//	GET  /socket                                                   a WebSocket that echoes
+//	device ─► gateway ═► connection point ─► sample: check-in, policy, inventory, notifications, events
 //
-// The right column holds the same endpoints as a management point has them; those compare case-insensitively.
-// It trusts the identity headers it is sent, as every server behind a connection point does, so it listens on
-// loopback only. It keeps the newest notifications in memory and nothing else.
+// It knows devices by the X-Causeway-Device-Id header alone, which a connection point sets after it verified the
+// device. It must therefore listen where only a connection point reaches it. All it holds is in memory, each part
+// with a bound, and of an upload it keeps the size and the hash only.
 package sample

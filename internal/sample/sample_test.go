@@ -217,3 +217,23 @@ func TestEcho(t *testing.T) {
 		t.Errorf("echo: %d bytes, %v; want %d", len(got), err, len(want))
 	}
 }
+
+func TestManagementPointNames(t *testing.T) {
+	h := Handler()
+	for _, tt := range []struct {
+		method, target, body string
+		want                 int
+	}{
+		{"CCM_POST", "/ccm_system/request", "<Msg/>", 200},
+		{"CCM_POST", "/CCM_System/request", "<Msg/>", 200},
+		{"BITS_POST", "/CCM_Incoming/{42}/inventory.dat", "inventory", 201},
+		{"GET", "/SMS_MP/.sms_aut?MPLIST", "", 200},
+		{"GET", "/sms_mp/.sms_aut?MPLIST2&CM1", "", 200},
+		{"GET", "/sms_mp/.sms_aut?nothing", "", 404},
+		{"GET", "/bgb", "", 204},
+	} {
+		if got := ask(h, tt.method, tt.target, "pc-1", tt.body).Code; got != tt.want {
+			t.Errorf("%s %s = %d, want %d", tt.method, tt.target, got, tt.want)
+		}
+	}
+}

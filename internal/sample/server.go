@@ -1,120 +1,147 @@
 package sample
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"io"
-	"log/slog"
+	"errors"
+	"fmt"
 	"net/http"
-	"strings"
+	"sync"
 	"time"
 )
 
-// checkinEvery is how often a device is asked to check in.
-const checkinEvery = 15 * time.Minute
+// Bounds on what devices can make the server hold or do.
+const (
+	maxDevices        = 10_000
+	maxCheckInBytes   = 64 << 10
+	maxInventoryBytes = 64 << 20
+	maxNoteBytes      = 4 << 10
+	maxNotesPerDevice = 32
+	maxWait           = 600 * time.Second
+	maxSubscribers    = 1_000
+)
 
-// policyText is the same for every device; its ETag makes If-None-Match worth sending.
-const policyText = `{"version":1,"checkin_seconds":900,"inventory":"weekly"}` + "\n"
+// deviceHeader names the device; the connection point sets it and drops what came from outside.
+const deviceHeader = "X-Causeway-Device-Id"
 
-// A Server answers like a management server. The zero value works.
-type Server struct {
-	Logger *slog.Logger // nil means slog.Default()
+// Handler returns a management server with an empty memory.
+func Handler() http.Handler { return newServer(time.Now).routes() }
 
-	news news
+// server is the memory behind the routes.
+type server struct {
+	now    func() time.Time
+	policy document
+	events broadcaster
+
+	mu      sync.Mutex // guards devices and all they hold
+	devices map[string]*device
 }
 
-// Handler returns the server's endpoints. Long-polls and event streams end with the request's context.
-func (s *Server) Handler() http.Handler {
+// device is what the server remembers of one device.
+type device struct {
+	checkIns    int
+	lastCheckIn time.Time
+	inventory   receipt
+	notes       []json.RawMessage
+	wake        chan struct{} // closed and replaced when a note arrives
+}
+
+func newServer(now func() time.Time) *server {
+	return &server{now: now, policy: defaultPolicy(), devices: make(map[string]*device)}
+}
+
+func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.hello)
-	mux.HandleFunc("POST /checkin", s.checkin)
-	mux.HandleFunc("CCM_POST /ccm_system/request", s.checkin)
-	mux.HandleFunc("GET /policy", s.policy)
-	mux.HandleFunc("GET /sms_mp/.sms_aut", s.policy)
-	mux.HandleFunc("PUT /inventory", s.inventory)
-	mux.HandleFunc("POST /inventory", s.inventory)
-	mux.HandleFunc("BITS_POST /ccm_incoming/", s.inventory)
-	mux.HandleFunc("GET /notifications", s.notifications)
-	mux.HandleFunc("GET /bgb", s.notifications)
-	mux.HandleFunc("POST /notifications", s.notify)
-	mux.HandleFunc("GET /events", s.events)
-	mux.HandleFunc("GET /socket", s.socket)
-	return s.logged(foldManagementPoint(mux))
+	mux.HandleFunc("GET /{$}", s.front)
+	mux.HandleFunc("POST /checkin", s.checkIn)
+	mux.HandleFunc("GET /policy", s.getPolicy)
+	mux.HandleFunc("POST /inventory", s.upload)
+	mux.HandleFunc("PUT /inventory", s.upload)
+	mux.HandleFunc("GET /inventory", s.getInventory)
+	mux.HandleFunc("GET /notifications", s.poll)
+	mux.HandleFunc("POST /notify/{device}", s.notify)
+	mux.HandleFunc("GET /events", s.stream)
+	mux.HandleFunc("GET /echo", s.echo)
+	return s.managementPoint(mux)
 }
 
-func (s *Server) log() *slog.Logger {
-	if s.Logger == nil {
-		return slog.Default()
-	}
-	return s.Logger
-}
-
-// foldManagementPoint lower-cases the paths that management points compare without regard to case.
-func foldManagementPoint(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		lower := strings.ToLower(r.URL.Path)
-		for _, prefix := range []string{"/ccm_system/", "/ccm_incoming/", "/sms_mp/", "/bgb"} {
-			if strings.HasPrefix(lower, prefix) {
-				r.URL.Path, r.URL.RawPath = lower, ""
-				break
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// logged writes one line per request that ended, with the id that ties the hops together.
-func (s *Server) logged(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begin := time.Now()
-		next.ServeHTTP(w, r)
-		s.log().Info("request served", "method", r.Method, "path", r.URL.Path, "client_id", device(r),
-			"request_id", r.Header.Get("X-Request-Id"), "took_ms", time.Since(begin).Milliseconds())
-	})
-}
-
-// device is who asks, as the connection point says; a request that came another way has nobody's name.
-func device(r *http.Request) string { return r.Header.Get("X-Causeway-Device-Id") }
-
-func (s *Server) hello(w http.ResponseWriter, r *http.Request) {
+// front tells a person who the gateway says they are, and what else can be asked.
+func (s *server) front(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if id := device(r); id != "" {
-		io.WriteString(w, "hello "+id+", this is the sample management server\n")
-		return
+	w.Header().Set("Cache-Control", "no-store")
+	name := r.Header.Get(deviceHeader)
+	if name == "" {
+		name = "nobody: this request did not come through a connection point"
 	}
-	io.WriteString(w, "hello, this is the sample management server; nobody vouched for you\n")
+	fmt.Fprintf(w, `Hello from the sample management server.
+You are %s.
+
+  POST /checkin            say hello: {"os":"…","version":"…"}
+  GET  /policy             what the device should do, with an ETag
+  PUT  /inventory          upload up to 64 MiB; the answer is its size and SHA-256
+  GET  /notifications      wait for a notification: ?wait=60
+  POST /notify/<device>    send one, as JSON
+  GET  /events             server-sent events, one per second
+  GET  /echo               WebSocket echo
+`, name)
 }
 
-func (s *Server) checkin(w http.ResponseWriter, r *http.Request) {
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 1<<20)); err != nil {
-		http.Error(w, "the report is too long or was cut short", http.StatusBadRequest)
-		return
+// deviceOf returns the device that asks, known from now on; it answers the request itself when it cannot.
+func (s *server) deviceOf(w http.ResponseWriter, r *http.Request) (string, *device, bool) {
+	name := r.Header.Get(deviceHeader)
+	if name == "" {
+		fail(w, http.StatusForbidden, errors.New("no device identity"))
+		return "", nil, false
 	}
-	answer(w, map[string]any{
-		"device": device(r), "request_id": r.Header.Get("X-Request-Id"),
-		"next_checkin_seconds": int(checkinEvery.Seconds()),
-	})
-}
-
-func (s *Server) policy(w http.ResponseWriter, r *http.Request) {
-	sum := sha256.Sum256([]byte(policyText))
-	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:8])+`"`)
-	w.Header().Set("Content-Type", "application/json")
-	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(policyText))
-}
-
-func (s *Server) inventory(w http.ResponseWriter, r *http.Request) {
-	sum := sha256.New()
-	n, err := io.Copy(sum, r.Body)
+	d, err := s.device(name)
 	if err != nil {
-		http.Error(w, "the upload was cut short", http.StatusBadRequest)
-		return
+		fail(w, http.StatusServiceUnavailable, err)
+		return "", nil, false
 	}
-	answer(w, map[string]any{"device": device(r), "bytes": n, "sha256": hex.EncodeToString(sum.Sum(nil))})
+	return name, d, true
 }
 
-func answer(w http.ResponseWriter, v any) {
+func (s *server) device(name string) (*device, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.devices[name]; ok {
+		return d, nil
+	}
+	if len(s.devices) >= maxDevices {
+		return nil, fmt.Errorf("%d devices are known, which is the limit", maxDevices)
+	}
+	d := &device{wake: make(chan struct{})}
+	s.devices[name] = d
+	return d, nil
+}
+
+func fail(w http.ResponseWriter, status int, err error) {
+	writeJSON(w, status, map[string]string{"error": err.Error()})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the device is gone: nobody to tell
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	// The device may be gone by now; there is nobody left to tell.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// readJSON decodes one bounded JSON value from the request's body.
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	if dec.More() {
+		return errors.New("body: more than one JSON value")
+	}
+	return nil
+}
+
+// statusOfBody is 413 when the body was over its limit, else 400.
+func statusOfBody(err error) int {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusBadRequest
 }
