@@ -126,4 +126,3 @@ func (r *Report) landlock() {
 	}
 	r.Missing = append(r.Missing, "signal scope", "abstract socket scope")
 }
-
