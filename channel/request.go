@@ -21,8 +21,9 @@ type Request struct {
 	// BodyBytes is the length of the body: 0 for none, -1 when it is not known beforehand.
 	BodyBytes int64
 	// Body is nil when there is none. It is read once, and only after a channel was chosen, so its first Read is
-	// the moment to send 100 Continue. With Upgrade it is read only after the server answered 101.
-	Body io.Reader
+	// the moment to send 100 Continue. With Upgrade it is read only after the server answered 101. Close must make
+	// a blocked Read return: Exchange calls it when the exchange ends before the body does.
+	Body io.ReadCloser
 	// Trailers, when set, is called after Body ended and returns field lines to send behind it.
 	Trailers func() []byte
 

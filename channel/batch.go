@@ -1,0 +1,53 @@
+package channel
+
+import (
+	"net"
+	"sync"
+)
+
+// Batched wraps the raw connection of a channel before TLS is put on top of it, so that one batch of frames
+// becomes one write: crypto/tls alone makes a system call for every 16 KiB record.
+func Batched(c net.Conn) net.Conn { return &batchedConn{Conn: c} }
+
+// batchedConn collects what is written between cork and flush. Outside of that (handshake, alerts) it writes
+// through.
+type batchedConn struct {
+	net.Conn
+
+	mu     sync.Mutex // guards the fields below
+	corked bool
+	out    []byte
+}
+
+func (b *batchedConn) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.corked {
+		return b.Conn.Write(p)
+	}
+	b.out = append(b.out, p...)
+	return len(p), nil
+}
+
+func (b *batchedConn) cork() {
+	b.mu.Lock()
+	b.corked = true
+	b.mu.Unlock()
+}
+
+// maxKeptBatchBytes is the largest output buffer kept between two batches.
+const maxKeptBatchBytes = 64 << 10
+
+func (b *batchedConn) flush() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.corked = false
+	if len(b.out) == 0 {
+		return nil
+	}
+	_, err := b.Conn.Write(b.out)
+	if b.out = b.out[:0]; cap(b.out) > maxKeptBatchBytes {
+		b.out = nil
+	}
+	return err
+}

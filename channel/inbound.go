@@ -1,0 +1,202 @@
+package channel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+func beUint32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
+
+// An Inbound is one request at the connection point. Its methods are for the handler's goroutine, but Body may
+// be read on another one, which must be done before Handle returns.
+type Inbound struct {
+	stream    *stream
+	principal *InboundPrincipal
+	id        causeway.RequestID
+	attempt   int
+	upgrade   bool
+	bodyBytes int64
+	open      *buffer
+	head      []byte
+	ctx       context.Context // of this request; handed to Handle, kept for its methods
+	cancel    context.CancelFunc
+
+	body     inboundBody
+	answered bool
+	ended    bool
+}
+
+// ID returns the request's id, the gateway's name for it.
+func (in *Inbound) ID() causeway.RequestID { return in.id }
+
+// Attempt is 1, or 2 when the request may have reached a server before. A second attempt goes over a connection
+// to the server that is made for it.
+func (in *Inbound) Attempt() int { return in.attempt }
+
+// Principal returns who asks, unverified.
+func (in *Inbound) Principal() *InboundPrincipal { return in.principal }
+
+// Head returns the request head as the gateway wrote it, unverified, until Handle returns.
+func (in *Inbound) Head() []byte { return in.head }
+
+// BodyBytes returns the body's length as the gateway announced it: 0 for none, -1 for unknown.
+func (in *Inbound) BodyBytes() int64 { return in.bodyBytes }
+
+// Upgrade reports whether the device asks to switch protocols. Its bytes come as Body, after the 101.
+func (in *Inbound) Upgrade() bool { return in.upgrade }
+
+// Body returns the request body. Its first Read says that a server is ready for it and opens the window. It ends
+// with io.EOF after exactly what the device sent, and with another error when the device went away.
+func (in *Inbound) Body() io.Reader {
+	in.body.in = in
+	return &in.body
+}
+
+// Trailers returns the field lines behind the body, after it ended.
+func (in *Inbound) Trailers() []byte { return in.body.trailers }
+
+type inboundBody struct {
+	in       *Inbound
+	widened  bool
+	cur      chunk
+	rest     []byte
+	eof      bool
+	trailers []byte
+}
+
+func (b *inboundBody) Read(p []byte) (int, error) {
+	s := b.in.stream
+	if !b.widened {
+		b.widened = true
+		if b.in.bodyBytes != 0 || b.in.upgrade {
+			s.widen(answerWindow)
+		}
+	}
+	for len(b.rest) == 0 {
+		if b.eof {
+			return 0, io.EOF
+		}
+		c, err := s.next(b.in.ctx.Done(), nil, nil)
+		if err != nil {
+			return 0, err
+		}
+		if b.eof = c.fin; c.typ == frameTrailers {
+			b.trailers = append([]byte(nil), c.head...)
+		}
+		if len(c.body) == 0 {
+			s.consumed(c)
+			continue
+		}
+		b.cur, b.rest = c, c.body
+	}
+	n := copy(p, b.rest)
+	if b.rest = b.rest[n:]; len(b.rest) == 0 {
+		s.consumed(b.cur)
+		b.cur = chunk{}
+	}
+	return n, nil
+}
+
+// Inform passes on a 1xx head.
+func (in *Inbound) Inform(head []byte) error {
+	if in.answered || in.ended {
+		return errStreamDone
+	}
+	_, err := in.stream.link.write(frameHeader{stream: in.stream.id, typ: frameInform}, head, nil, nil)
+	return err
+}
+
+// Answer starts the answer with its head, at most 64 KiB, and the first bytes of its body. It waits for credit.
+func (in *Inbound) Answer(head, body []byte, last bool) error {
+	if in.answered || in.ended {
+		return errStreamDone
+	}
+	if len(head) == 0 || len(head) > maxHeadBytes {
+		return violation("answer head of %d bytes", len(head))
+	}
+	in.answered = true
+	var n [4]byte
+	binary.BigEndian.PutUint32(n[:], uint32(len(head)))
+	first := 0
+	if len(body) > 0 {
+		var err error
+		if first, err = in.stream.takeCredit(min(len(body), maxDataBytes), in.ctx.Done()); err != nil {
+			return err
+		}
+	}
+	whole := last && first == len(body)
+	in.ended = whole
+	if _, err := in.stream.link.write(frameHeader{stream: in.stream.id, typ: frameAnswer, fin: whole}, n[:], head, body[:first]); err != nil {
+		return err
+	}
+	if first == len(body) {
+		return nil
+	}
+	return in.Data(body[first:], last)
+}
+
+// Data sends more of the answer's body and waits for credit.
+func (in *Inbound) Data(p []byte, last bool) error {
+	if !in.answered || in.ended {
+		return errStreamDone
+	}
+	in.ended = last
+	return in.stream.sendData(p, last, in.ctx.Done())
+}
+
+// AnswerTrailers ends the answer with field lines.
+func (in *Inbound) AnswerTrailers(fields []byte) error {
+	if !in.answered || in.ended {
+		return errStreamDone
+	}
+	if len(fields) > maxHeadBytes {
+		return violation("trailers of %d bytes", len(fields))
+	}
+	in.ended = true
+	_, err := in.stream.link.write(frameHeader{stream: in.stream.id, typ: frameTrailers, fin: true}, fields, nil, nil)
+	return err
+}
+
+// Refuse ends the exchange without an answer, or aborts one that has begun. Only before Answer does the device
+// get code's status.
+func (in *Inbound) Refuse(code causeway.Code, d Delivery) {
+	if in.ended {
+		return
+	}
+	in.ended = true
+	if in.answered {
+		d = Final
+	}
+	in.stream.sendReset(code, d)
+}
+
+// run calls the handler and cleans up behind it.
+func (in *Inbound) run(h Handler) {
+	s := in.stream
+	defer func() {
+		s.link.remove(s.id)
+		s.mu.Lock()
+		s.cancel = nil
+		s.mu.Unlock()
+		in.cancel()
+		if in.body.cur.buf != nil {
+			s.consumed(in.body.cur)
+		}
+		s.release()
+		putBuffer(in.open)
+	}()
+	h.Handle(in.ctx, in)
+	if !in.ended {
+		in.Refuse(causeway.CodeConnectorInternalError, Final)
+	}
+}
+
+// IsLost reports whether err says that the session ended under a request, rather than that its device went away.
+func IsLost(err error) bool {
+	r, ok := errors.AsType[*streamReset](err)
+	return ok && r.lost
+}

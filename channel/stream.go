@@ -1,0 +1,345 @@
+package channel
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+// Windows: how many body bytes a stream may have under way in one direction.
+const (
+	// requestWindow is what a request may send before the connection point asks for more, which it does once
+	// it has a connection to the server. Until then the gateway still holds those bytes and can send the
+	// request elsewhere.
+	requestWindow = 16 << 10
+	// answerWindow is the first window of an answer, and of a request whose server is connected.
+	answerWindow = 64 << 10
+	// maxWindow is what a window grows to for a reader that keeps up.
+	maxWindow = 4 << 20
+	// growWithin is how quickly a reader has to drain a whole window for it to double: twice the round trip,
+	// and at least this.
+	growWithin = 20 * time.Millisecond
+)
+
+var (
+	errStreamDone    = errors.New("stream is finished")
+	errAnswerTimeout = errors.New("no answer in time")
+	errSignalled     = errors.New("signalled")
+)
+
+// streamReset is how a stream ends early, by the peer's reset or because the session was lost.
+type streamReset struct {
+	code     causeway.Code
+	delivery Delivery
+	lost     bool // the session ended, not only this stream
+}
+
+func (e *streamReset) Error() string {
+	if e.lost {
+		return "session lost"
+	}
+	return "stream reset: " + e.code.String()
+}
+
+// A chunk is one received frame of a stream. head and body point into buf.
+type chunk struct {
+	typ        frameType
+	buf        *buffer
+	head, body []byte
+	fin        bool
+}
+
+// A stream is one exchange on one link. Both sides use it: what is received goes through queue and window, what
+// is sent through credit.
+type stream struct {
+	link *link
+	// arrived and credited have room for one signal each: something changed, look again.
+	arrived  chan struct{}
+	credited chan struct{}
+	timer    *time.Timer // for the exchange's own timeout; stopped while unused
+
+	mu      sync.Mutex // guards the fields below
+	id      uint32
+	queue   []chunk
+	queued  int // body bytes in queue
+	window  int // bytes the peer may have under way or in queue
+	granted int // of these, bytes it may still send
+	credit  int // bytes we may still send
+	fin     bool
+	err     error
+	cancel  func() // connection point: ends the handler's context
+	epoch   time.Time
+	drained int // bytes consumed since epoch
+}
+
+var streams = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &stream{arrived: make(chan struct{}, 1), credited: make(chan struct{}, 1), timer: t}
+}}
+
+// newStream returns a stream that may receive up to window bytes and send up to credit.
+func newStream(l *link, id uint32, window, credit int) *stream {
+	s := streams.Get().(*stream)
+	drain(s.arrived)
+	drain(s.credited)
+	s.link = l
+	s.mu.Lock()
+	s.id, s.window, s.granted, s.credit = id, window, window, credit
+	s.queue, s.queued, s.fin, s.err, s.epoch, s.drained = s.queue[:0], 0, false, nil, time.Time{}, 0
+	s.mu.Unlock()
+	return s
+}
+
+// release gives up the stream. The caller must be its only user apart from the link's reader, which finds the
+// stream by its id and checks that id under the lock.
+func (s *stream) release() {
+	s.timer.Stop()
+	s.mu.Lock()
+	s.id = 0
+	for _, c := range s.queue {
+		putBuffer(c.buf)
+	}
+	s.link.budget.add(-s.queued)
+	clear(s.queue)
+	s.queue, s.queued = s.queue[:0], 0
+	s.mu.Unlock()
+	streams.Put(s)
+}
+
+func drain(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// receive is called by the link's reader with a frame for stream id. It takes over c.buf.
+func (s *stream) receive(id uint32, c chunk) error {
+	s.mu.Lock()
+	if s.id != id || s.err != nil {
+		s.mu.Unlock()
+		putBuffer(c.buf)
+		return nil // finished meanwhile
+	}
+	if s.fin {
+		s.mu.Unlock()
+		putBuffer(c.buf)
+		return violation("frame of type %d after the end of stream %d", c.typ, id)
+	}
+	if len(c.body) > s.granted {
+		s.mu.Unlock()
+		putBuffer(c.buf)
+		return violation("stream %d sent %d bytes with a credit of %d", id, len(c.body), s.granted)
+	}
+	s.granted -= len(c.body)
+	s.queued += len(c.body)
+	s.fin = c.fin
+	s.queue = append(s.queue, c)
+	s.mu.Unlock()
+	s.link.budget.add(len(c.body))
+	signal(s.arrived)
+	return nil
+}
+
+// next returns the next chunk, or what ended the stream once all chunks before that were taken. It waits until
+// done (errStreamDone), timeout (errAnswerTimeout) or other (errSignalled). The caller hands the chunk back with
+// consumed.
+func (s *stream) next(done <-chan struct{}, timeout <-chan time.Time, other <-chan struct{}) (chunk, error) {
+	for {
+		s.mu.Lock()
+		if len(s.queue) > 0 {
+			c := s.queue[0]
+			n := copy(s.queue, s.queue[1:])
+			s.queue[n] = chunk{}
+			s.queue = s.queue[:n]
+			s.mu.Unlock()
+			return c, nil
+		}
+		err := s.err
+		s.mu.Unlock()
+		if err != nil {
+			return chunk{}, err
+		}
+		select {
+		case <-s.arrived:
+		case <-done:
+			return chunk{}, errStreamDone
+		case <-timeout:
+			return chunk{}, errAnswerTimeout
+		case <-other:
+			return chunk{}, errSignalled
+		}
+	}
+}
+
+// consumed takes back a chunk whose bytes were passed on and lets the peer send as many more.
+func (s *stream) consumed(c chunk) {
+	s.returnBytes(len(c.body), c.fin)
+	putBuffer(c.buf)
+}
+
+// returnBytes says that n received body bytes left the queue's memory. Nothing is granted after the last.
+func (s *stream) returnBytes(n int, last bool) {
+	if n == 0 {
+		return
+	}
+	s.link.budget.add(-n)
+	s.mu.Lock()
+	s.queued -= n
+	s.growLocked(n)
+	grant := 0
+	if free := s.window - s.granted - s.queued; !last && !s.fin && s.err == nil && free >= s.window/4 {
+		grant = free
+		s.granted += grant
+	}
+	id := s.id
+	s.mu.Unlock()
+	if grant > 0 {
+		s.grant(id, grant)
+	}
+}
+
+// widen raises the window to n at once, as the connection point does when the server is connected.
+func (s *stream) widen(n int) {
+	s.mu.Lock()
+	grant := 0
+	if n > s.window && !s.fin && s.err == nil {
+		grant = n - s.window
+		s.window = n
+		s.granted += grant
+	}
+	id := s.id
+	s.mu.Unlock()
+	if grant > 0 {
+		s.grant(id, grant)
+	}
+}
+
+func (s *stream) grant(id uint32, n int) {
+	var w [4]byte
+	binary.BigEndian.PutUint32(w[:], uint32(n))
+	// A lost link ends the stream by itself.
+	_, _ = s.link.write(frameHeader{stream: id, typ: frameWindow}, w[:], nil, nil)
+}
+
+// growLocked doubles the window of a reader that drains it quickly, and halves a large one under memory pressure.
+func (s *stream) growLocked(n int) {
+	if !s.link.budget.roomy() {
+		s.window = max(s.window/2, min(s.window, answerWindow))
+		s.epoch = time.Time{}
+		return
+	}
+	if s.drained += n; s.drained < s.window && !s.epoch.IsZero() {
+		return
+	}
+	now := time.Now()
+	if !s.epoch.IsZero() && now.Sub(s.epoch) <= max(growWithin, 2*s.link.roundTrip()) {
+		s.window = min(2*s.window, maxWindow)
+	}
+	s.epoch, s.drained = now, 0
+}
+
+// end makes the stream fail with err for both its reader and its writer.
+func (s *stream) end(id uint32, err error) {
+	s.mu.Lock()
+	if s.id == id && s.err == nil {
+		s.err = err
+		if s.cancel != nil {
+			s.cancel()
+		}
+	}
+	s.mu.Unlock()
+	signal(s.arrived)
+	signal(s.credited)
+}
+
+// addCredit lets n more bytes be sent.
+func (s *stream) addCredit(id uint32, n uint32) error {
+	s.mu.Lock()
+	if s.id == id {
+		if int64(s.credit)+int64(n) > 1<<30 {
+			s.mu.Unlock()
+			return violation("credit of stream %d overflows", id)
+		}
+		s.credit += int(n)
+	}
+	s.mu.Unlock()
+	signal(s.credited)
+	return nil
+}
+
+// takeCredit waits until at least one byte may be sent and takes up to want.
+func (s *stream) takeCredit(want int, done <-chan struct{}) (int, error) {
+	for {
+		s.mu.Lock()
+		if s.err != nil {
+			err := s.err
+			s.mu.Unlock()
+			return 0, err
+		}
+		if s.credit > 0 {
+			n := min(want, s.credit)
+			s.credit -= n
+			s.mu.Unlock()
+			return n, nil
+		}
+		s.mu.Unlock()
+		s.link.stalls.Add(1)
+		select {
+		case <-s.credited:
+		case <-done:
+			return 0, errStreamDone
+		}
+	}
+}
+
+// giveBack returns credit that was taken and not used.
+func (s *stream) giveBack(n int) {
+	if n > 0 {
+		s.mu.Lock()
+		s.credit += n
+		s.mu.Unlock()
+	}
+}
+
+// sendData sends p in as many frames as credit and frame size ask for.
+func (s *stream) sendData(p []byte, fin bool, done <-chan struct{}) error {
+	for len(p) > 0 {
+		n, err := s.takeCredit(min(len(p), maxDataBytes), done)
+		if err != nil {
+			return err
+		}
+		last := fin && n == len(p)
+		if _, err := s.link.write(frameHeader{stream: s.id, typ: frameData, fin: last}, p[:n], nil, nil); err != nil {
+			return err
+		}
+		p = p[n:]
+		if last {
+			return nil
+		}
+	}
+	if !fin {
+		return nil
+	}
+	_, err := s.link.write(frameHeader{stream: s.id, typ: frameData, fin: true}, nil, nil, nil)
+	return err
+}
+
+// sendReset ends the stream on the other side.
+func (s *stream) sendReset(code causeway.Code, d Delivery) {
+	var p [3]byte
+	binary.BigEndian.PutUint16(p[:], uint16(code))
+	p[2] = byte(d)
+	_, _ = s.link.write(frameHeader{stream: s.id, typ: frameReset}, p[:], nil, nil)
+}
