@@ -7,17 +7,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/causeway-gateway/causeway"
 )
 
 // A folder is a role's folder, held open. Every write goes through the open folder and follows no link out of it:
 // the role may be broken, and the parent often is root.
 type folder struct {
 	root *os.Root
-	id   int // the role's user and group, which may read the files; -1 when it runs as ours
+	user int // the user that the role becomes; 0 when it runs as ours
 }
 
-// openFolder makes path if need be. The role's group may enter and read; only we may change what lies there.
-func openFolder(path string, id int) (*folder, error) {
+// openFolder makes path if need be, for the role's user alone.
+func openFolder(path string, user int) (*folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -25,8 +27,8 @@ func openFolder(path string, id int) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &folder{root: root, id: id}
-	if err := f.share(".", 0o750); err != nil {
+	f := &folder{root: root, user: user}
+	if err := f.give("."); err != nil {
 		root.Close()
 		return nil, err
 	}
@@ -35,18 +37,18 @@ func openFolder(path string, id int) (*folder, error) {
 
 func (f *folder) close() { f.root.Close() }
 
-// share gives name to the role's group, or keeps it to ourselves when the role runs as our user.
-func (f *folder) share(name string, perm fs.FileMode) error {
-	if f.id < 0 {
-		return f.root.Chmod(name, perm&^0o077)
+// give makes the role's user the owner of what lies under name, and closes it to all others.
+func (f *folder) give(name string) error {
+	if f.user != 0 {
+		if err := f.root.Lchown(name, f.user, f.user); err != nil {
+			return causeway.WithHint(fmt.Errorf("give %s to user %d: %w", filepath.Join(f.root.Name(), name), f.user, err),
+				"start causeway as an ordinary user, or with the rights to change owners")
+		}
 	}
-	if err := f.root.Lchown(name, os.Geteuid(), f.id); err != nil {
-		return fmt.Errorf("give %s to group %d: %w", filepath.Join(f.root.Name(), name), f.id, err)
-	}
-	return f.root.Chmod(name, perm)
+	return f.root.Chmod(name, 0o700)
 }
 
-// folder makes a folder inside that the role may read.
+// folder makes a folder inside.
 func (f *folder) folder(name string) (*folder, error) {
 	if err := f.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -55,23 +57,12 @@ func (f *folder) folder(name string) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner := &folder{root: root, id: f.id}
-	if err := inner.share(".", 0o750); err != nil {
+	inner := &folder{root: root, user: f.user}
+	if err := inner.give("."); err != nil {
 		root.Close()
 		return nil, err
 	}
 	return inner, nil
-}
-
-// ownFolder makes a folder inside that belongs to the role: the one place where it may write.
-func (f *folder) ownFolder(name string) error {
-	if err := f.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if f.id < 0 {
-		return f.root.Chmod(name, 0o700)
-	}
-	return f.root.Lchown(name, f.id, f.id)
 }
 
 // write puts data under name in one step: whoever reads sees the old file or the new one, also after a crash.
@@ -94,8 +85,8 @@ func (f *folder) writeNew(name string, data []byte) error {
 		return err
 	}
 	defer file.Close()
-	if f.id >= 0 {
-		if err := errors.Join(file.Chown(os.Geteuid(), f.id), file.Chmod(0o640)); err != nil {
+	if f.user != 0 {
+		if err := file.Chown(f.user, f.user); err != nil {
 			return err
 		}
 	}
@@ -123,5 +114,5 @@ func openOwnFolder(path string) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &folder{root: root, id: -1}, nil
+	return &folder{root: root}, nil
 }
