@@ -1,0 +1,206 @@
+package channel
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestSilentPeerIsFoundDead holds the contract's 5 seconds: whether the peer stopped reading, stopped writing, or
+// the network swallows everything, looks the same to a pipe.
+func TestSilentPeerIsFoundDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		defer b.Close()
+		go func() { _, _ = io.Copy(io.Discard, b) }() // takes everything, says nothing
+		start := time.Now()
+		l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+		err := l.serve(t.Context(), func(frameHeader, *buffer) error { return nil })
+		if took := time.Since(start); !errors.Is(err, errDead) || took > DefaultDeadAfter+DefaultPingEvery {
+			t.Errorf("serve = %v after %v, want %v within %v", err, took, errDead, DefaultDeadAfter)
+		}
+	})
+}
+
+func TestPeerThatStopsReadingIsFoundDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		var speaker sync.WaitGroup
+		defer speaker.Wait()
+		speaker.Go(func() { // alive, but deaf
+			for {
+				ping := make([]byte, 8)
+				f := append(appendFrameHeader(nil, frameHeader{typ: frameOptional, length: 8}), ping...)
+				if _, err := b.Write(f); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		})
+		start := time.Now()
+		l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+		err := l.serve(t.Context(), func(frameHeader, *buffer) error { return nil })
+		if took := time.Since(start); err == nil || took > DefaultDeadAfter+DefaultPingEvery {
+			t.Errorf("serve = %v after %v, want an error within %v", err, took, DefaultDeadAfter)
+		}
+	})
+}
+
+func TestLivePeersStayUpAndMeasureRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		a, b := net.Pipe()
+		la := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+		lb := newLink(b, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+		ended := make(chan error, 2)
+		for _, l := range []*link{la, lb} {
+			go func() { ended <- l.serve(ctx, func(frameHeader, *buffer) error { return nil }) }()
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(ended) != 0 {
+			t.Errorf("a quiet link ended: %v", <-ended)
+		}
+		cancel()
+		<-ended
+		<-ended
+	})
+}
+
+func TestOutputOfManySendersIsBatched(t *testing.T) {
+	a, b := tcpPair(t)
+	defer b.Close()
+	l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+	defer l.fail(net.ErrClosed)
+	const senders, frames = 20, 200
+	for i := range senders {
+		go func() {
+			for n := range frames {
+				var p [8]byte
+				binary.BigEndian.PutUint32(p[:], uint32(n))
+				if _, err := l.write(frameHeader{stream: uint32(i + 1), typ: frameData}, p[:4], p[4:], nil); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}()
+	}
+	r := newLink(b, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+	next := map[uint32]uint32{}
+	for range senders * frames {
+		h, buf, err := r.readFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := binary.BigEndian.Uint32(buf.b); got != next[h.stream] {
+			t.Fatalf("stream %d: frame %d, want %d", h.stream, got, next[h.stream])
+		}
+		next[h.stream]++
+		putBuffer(buf)
+	}
+}
+
+func TestWasHandedKnowsWhatNeverLeft(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), time.Hour, time.Hour)
+	go func() { _, _ = l.write(frameHeader{stream: 1, typ: frameOpen}, []byte("first"), nil, nil) }()
+	waitFor(t, "first frame under way", func() bool { l.wmu.Lock(); defer l.wmu.Unlock(); return l.handed > 0 })
+	off, err := l.write(frameHeader{stream: 2, typ: frameOpen}, []byte("second"), nil, nil) // waits behind the first
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.fail(net.ErrClosed)
+	if !l.wasHanded(0) || l.wasHanded(off) {
+		t.Errorf("handed: first %v, second %v; want true, false", l.wasHanded(0), l.wasHanded(off))
+	}
+	l.waitWriter()
+}
+
+// TestGoldenFrames pins the bytes of version 1.
+func TestGoldenFrames(t *testing.T) {
+	o := appendOpenHeader(nil, openHeader{id: [16]byte{1, 2, 15: 16}, principal: 7, attempt: 2, upgrade: true, bodyBytes: -1, headBytes: 3})
+	for _, tt := range []struct {
+		name      string
+		got, want []byte
+	}{
+		{"data", appendFrameHeader(nil, frameHeader{stream: 0x01020304, typ: frameData, fin: true, length: 0x00abcd}),
+			[]byte{1, 2, 3, 4, 0x91, 0x00, 0xab, 0xcd}},
+		{"ping", appendFrameHeader(nil, frameHeader{typ: framePing, length: 8}), []byte{0, 0, 0, 0, 6, 0, 0, 8}},
+		{"open", o, []byte{1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 7, 2, 1,
+			0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 3}},
+	} {
+		if !bytes.Equal(tt.got, tt.want) {
+			t.Errorf("%s: % x, want % x", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+// FuzzSession throws frames of a broken or hostile gateway at a connection point.
+func FuzzSession(f *testing.F) {
+	open := appendOpenHeader(nil, openHeader{principal: 1, attempt: 1, headBytes: 4})
+	f.Add(append(appendFrameHeader(nil, frameHeader{typ: framePrincipal, length: 6}), 0, 0, 0, 1, 1, 0))
+	f.Add(append(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameOpen, length: len(open) + 4}), open...), "GET "...))
+	f.Add(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameData, fin: true}))
+	f.Add([]byte{0, 0, 0, 0, byte(frameLeave), 0, 0, 1, 0})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		a, b := net.Pipe()
+		s := &Session{link: newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, time.Second), cfg: SessionConfig{MaxStreams: 10, MaxPrincipals: 10},
+			principals: map[uint32]*InboundPrincipal{}, leaving: make(chan struct{}), acked: make(chan struct{})}
+		served := make(chan error, 1)
+		go func() {
+			served <- s.Serve(t.Context(), handlerFunc(func(_ context.Context, in *Inbound) {
+				_, _ = io.Copy(io.Discard, in.Body())
+				_ = in.Answer([]byte("HTTP/1.1 200 OK\r\n\r\n"), []byte("x"), true)
+			}))
+		}()
+		go func() { _, _ = io.Copy(io.Discard, b) }()
+		_ = b.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = b.Write(in)
+		b.Close()
+		<-served
+		if used := s.link.budget.used.Load(); used != 0 {
+			t.Errorf("%d bytes of memory not given back", used)
+		}
+	})
+}
+
+// FuzzPool throws frames of a broken or hostile connection point at a gateway with a request under way.
+func FuzzPool(f *testing.F) {
+	ok := []byte("\x00\x00\x00\x13HTTP/1.1 200 OK\r\n\r\n")
+	f.Add(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameAnswer, fin: true, length: len(ok)}), ok...))
+	f.Add(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameReset, length: 3}), 0, 102, 0))
+	f.Add(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameWindow, length: 4}), 0xff, 0xff, 0xff, 0xff))
+	f.Add(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameTrailers, fin: true, length: 2}), "a:"...))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p := NewPool(PoolConfig{Gatekeeper: &keeper{}, Logger: slog.New(slog.DiscardHandler)})
+		cp, gw := net.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- p.Serve(t.Context(), gw) }()
+		l := newLink(cp, slog.New(slog.DiscardHandler), newBudget(0), time.Hour, time.Second)
+		if err := l.sendHello(Hello{MinVersion: 1, MaxVersion: 1, ConnectionPoint: "cp"}); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, cp) }()
+		waitFor(t, "channel up", p.Ready)
+		done := make(chan error, 1)
+		go func() { done <- p.Exchange(t.Context(), get("/"), &recorder{}) }()
+		waitFor(t, "request under way", func() bool { st := p.Status(); return len(st) == 1 && st[0].Requests > 0 || len(done) > 0 })
+		_ = cp.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = cp.Write(in)
+		cp.Close()
+		<-done
+		<-served
+		if used := p.MemoryUsedBytes(); used != 0 {
+			t.Errorf("%d bytes of memory not given back", used)
+		}
+	})
+}
