@@ -134,6 +134,14 @@ func (p *Pool) join(l *gatewayLink) error {
 	if len(set.all) == 0 {
 		set.since = time.Now()
 	}
+	for _, other := range set.all {
+		if other.hello.Set != l.hello.Set { // a restart within deadAfter, or a stolen key
+			p.cfg.Logger.Warn("second channel set of one connection point", "connection_point", set.id,
+				"source", l.conn.RemoteAddr().String(), "other_source", other.conn.RemoteAddr().String(),
+				"hint", "unless it was just restarted, its key is in use elsewhere: remove the connection point and add it again")
+			break
+		}
+	}
 	set.redials++
 	l.set = set
 	set.all = append(set.all, l)
