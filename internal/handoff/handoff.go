@@ -50,6 +50,8 @@ var (
 	ErrBusy = errors.New("hand-over queue is full")
 	// ErrGone says that the process at the other end has closed its end or died.
 	ErrGone = errors.New("hand-over peer is gone")
+	// ErrMalformed says that a message was not of the agreed shape. The socket goes on.
+	ErrMalformed = errors.New("malformed hand-over message")
 )
 
 // Stats counts what a Receiver met since it was made.

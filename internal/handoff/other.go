@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 var errUnsupported = fmt.Errorf("handing connections over needs Linux: %w", errors.ErrUnsupported)
@@ -17,6 +18,27 @@ func Pair() (a, b *os.File, err error) { return nil, nil, errUnsupported }
 
 // Attach is not supported here.
 func Attach(attach, end *os.File) error { return errUnsupported }
+
+// A Socket cannot be made here.
+type Socket struct{}
+
+// NewSocket closes f and is not supported here.
+func NewSocket(f *os.File) (*Socket, error) {
+	f.Close()
+	return nil, errUnsupported
+}
+
+// Write is not supported here.
+func (s *Socket) Write(message []byte, pass *os.File) error { return errUnsupported }
+
+// Read is not supported here.
+func (s *Socket) Read(buf []byte) (n int, passed *os.File, err error) { return 0, nil, errUnsupported }
+
+// SetReadDeadline does nothing here.
+func (s *Socket) SetReadDeadline(t time.Time) error { return nil }
+
+// Close does nothing here.
+func (s *Socket) Close() error { return nil }
 
 // A Sender cannot be made here.
 type Sender struct{}

@@ -22,23 +22,23 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 1
 // A Receiver is the instance's end: it turns what balancers hand over into listeners. Ask for the listeners, then
 // Run. Connections with a tag that nobody asked for are reset.
 type Receiver struct {
-	attach *net.UnixConn
+	attach *Socket
 
 	received, dropped, malformed atomic.Uint64
 
 	mu        sync.Mutex // guards the fields below
 	listeners map[Tag]*listener
-	ends      map[*net.UnixConn]struct{}
+	ends      map[*Socket]struct{}
 	closed    bool
 }
 
 // NewReceiver takes over f, the instance's end of its attach socket. It closes f in every case.
 func NewReceiver(f *os.File) (*Receiver, error) {
-	c, err := open(f)
+	c, err := NewSocket(f)
 	if err != nil {
 		return nil, err
 	}
-	return &Receiver{attach: c, listeners: map[Tag]*listener{}, ends: map[*net.UnixConn]struct{}{}}, nil
+	return &Receiver{attach: c, listeners: map[Tag]*listener{}, ends: map[*Socket]struct{}{}}, nil
 }
 
 // Listener returns the listener of one tag, always the same. Accept returns *net.TCPConn, and net.ErrClosed once
@@ -80,7 +80,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 				unix.Close(fd)
 			}
 			return nil
-		case errors.Is(err, errMalformed):
+		case errors.Is(err, ErrMalformed):
 			r.malformed.Add(1)
 		case err != nil:
 			return ErrGone
@@ -92,7 +92,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 
 // attachEnd starts serving one more hand-over end.
 func (r *Receiver) attachEnd(tag Tag, fd int, ends *sync.WaitGroup) {
-	c, err := open(os.NewFile(uintptr(fd), "hand-over"))
+	c, err := NewSocket(os.NewFile(uintptr(fd), "hand-over"))
 	if err != nil {
 		r.malformed.Add(1)
 		return
@@ -112,7 +112,7 @@ func (r *Receiver) attachEnd(tag Tag, fd int, ends *sync.WaitGroup) {
 }
 
 // serve takes connections from one hand-over end until its peer is gone.
-func (r *Receiver) serve(c *net.UnixConn) {
+func (r *Receiver) serve(c *Socket) {
 	defer func() {
 		c.Close()
 		r.mu.Lock()
@@ -122,7 +122,7 @@ func (r *Receiver) serve(c *net.UnixConn) {
 	for {
 		tag, fd, err := receive(c)
 		switch {
-		case errors.Is(err, errMalformed):
+		case errors.Is(err, ErrMalformed):
 			r.malformed.Add(1)
 		case err != nil:
 			return
@@ -168,6 +168,22 @@ func (r *Receiver) shut() {
 	}
 }
 
+// receive reads one tag and its descriptor, which is the caller's.
+func receive(s *Socket) (Tag, int, error) {
+	var buf [2]byte
+	n, fd, err := read(s.conn, buf[:])
+	switch {
+	case err != nil:
+		return 0, -1, err
+	case n != 1 || fd < 0:
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return 0, -1, ErrMalformed
+	}
+	return Tag(buf[0]), fd, nil
+}
+
 // tcpConn makes a connection of a received descriptor. It consumes fd in every case.
 func tcpConn(fd int) (*net.TCPConn, error) {
 	f := os.NewFile(uintptr(fd), "handed over")
@@ -179,7 +195,7 @@ func tcpConn(fd int) (*net.TCPConn, error) {
 	t, ok := c.(*net.TCPConn)
 	if !ok || t.RemoteAddr() == nil { // a listening or unconnected socket has no peer
 		c.Close()
-		return nil, errMalformed
+		return nil, ErrMalformed
 	}
 	t.SetKeepAliveConfig(keepAlive)
 	return t, nil

@@ -9,21 +9,21 @@ import (
 
 // A Sender is the balancer's end towards one instance. Its methods may be called from many goroutines.
 type Sender struct {
-	conn *net.UnixConn
+	socket *Socket
 }
 
 // NewSender takes f over, which came from Pair. It closes f in every case.
 func NewSender(f *os.File) (*Sender, error) {
-	c, err := open(f)
+	s, err := NewSocket(f)
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{conn: c}, nil
+	return &Sender{s}, nil
 }
 
 // Send passes the socket fd to the instance without waiting. The descriptor stays the caller's, to be closed in
 // any case: after success the instance has its own. The errors are ErrBusy and ErrGone, rarely another.
-func (s *Sender) Send(tag Tag, fd int) error { return send(s.conn, tag, fd) }
+func (s *Sender) Send(tag Tag, fd int) error { return send(s.socket.conn, []byte{byte(tag)}, fd) }
 
 // SendConn is Send for a connection of package net.
 func (s *Sender) SendConn(tag Tag, c *net.TCPConn) error {
@@ -38,37 +38,29 @@ func (s *Sender) SendConn(tag Tag, c *net.TCPConn) error {
 	return sent
 }
 
-// WaitGone blocks until the instance has closed its end, died or detached, or ctx ends. Instances never write, so
-// whatever arrives is the end too.
+// WaitGone blocks until the instance has closed its end or died (ErrGone), or ctx ends (nil). It closes the Sender.
+// Instances never write, so whatever arrives is the end too.
 func (s *Sender) WaitGone(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
+	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	_, fd, err := receive(s.conn)
-	if err == nil {
-		closeAll([]int{fd})
+	defer s.Close()
+	if _, f, _ := s.socket.Read(make([]byte, 2)); f != nil {
+		f.Close()
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return nil
 	}
 	return ErrGone
 }
 
 // Close ends the hand-over. Connections that were sent already still reach the instance.
-func (s *Sender) Close() error { return s.conn.Close() }
+func (s *Sender) Close() error { return s.socket.Close() }
 
 // Attach passes a hand-over end to the instance at the other end of the attach socket, without waiting. Both files
 // stay the caller's. It is how a restarted balancer reaches instances that run already.
 func Attach(attach, end *os.File) error {
-	raw, err := end.SyscallConn()
-	if err != nil {
+	if err := write(attach, []byte{byte(tagAttach)}, end); err != nil {
 		return fmt.Errorf("attach: %w", err)
-	}
-	var sent error
-	if err := raw.Control(func(fd uintptr) { sent = send(attach, tagAttach, int(fd)) }); err != nil {
-		return fmt.Errorf("attach: %w", err)
-	}
-	if sent != nil {
-		return fmt.Errorf("attach: %w", sent)
 	}
 	return nil
 }

@@ -7,12 +7,13 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Pair returns the two ends of a new hand-over or attach socket. Both are close-on-exec; give one away with
-// exec.Cmd.ExtraFiles or Attach, and close it afterwards.
+// Pair returns the two ends of a new packet socket. Both are close-on-exec; give one away with exec.Cmd.ExtraFiles,
+// Attach or Socket.Write, and close it afterwards.
 func Pair() (a, b *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -21,8 +22,13 @@ func Pair() (a, b *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "hand-over"), os.NewFile(uintptr(fds[1]), "hand-over"), nil
 }
 
-// open takes f over as a packet socket. It closes f in every case.
-func open(f *os.File) (*net.UnixConn, error) {
+// A Socket is one end of a Pair: it carries messages, each with at most one descriptor.
+type Socket struct {
+	conn *net.UnixConn
+}
+
+// NewSocket takes f over. It closes f in every case.
+func NewSocket(f *os.File) (*Socket, error) {
 	defer f.Close()
 	c, err := net.FileConn(f)
 	if err != nil {
@@ -33,60 +39,99 @@ func open(f *os.File) (*net.UnixConn, error) {
 		c.Close()
 		return nil, fmt.Errorf("hand-over socket: descriptor is a %s connection, not a unix packet socket", c.LocalAddr().Network())
 	}
-	return u, nil
+	return &Socket{u}, nil
 }
 
-// send writes one message without ever waiting. The descriptor stays the caller's.
-func send(c syscall.Conn, tag Tag, fd int) error {
+// Write sends one message without waiting, with pass unless that is nil. The file stays the caller's. The errors are
+// ErrBusy and ErrGone, rarely another.
+func (s *Socket) Write(message []byte, pass *os.File) error { return write(s.conn, message, pass) }
+
+// Read waits for one message and reads it into buf, which must hold one byte more than the longest legal message.
+// The file, if one came, is the caller's. After ErrMalformed the next message can be read; every descriptor of the
+// malformed one is closed. io.EOF says that the other end is closed.
+func (s *Socket) Read(buf []byte) (n int, passed *os.File, err error) {
+	n, fd, err := read(s.conn, buf)
+	if err != nil || fd < 0 {
+		return n, nil, err
+	}
+	return n, os.NewFile(uintptr(fd), "handed over"), nil
+}
+
+// SetReadDeadline bounds Read.
+func (s *Socket) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
+
+// Close closes this end. What was sent already can still be read at the other.
+func (s *Socket) Close() error { return s.conn.Close() }
+
+func write(c syscall.Conn, message []byte, pass *os.File) error {
+	if pass == nil {
+		return send(c, message, -1)
+	}
+	raw, err := pass.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("pass descriptor: %w", err)
+	}
+	var sent error
+	if err := raw.Control(func(fd uintptr) { sent = send(c, message, int(fd)) }); err != nil {
+		return fmt.Errorf("pass descriptor: %w", err)
+	}
+	return sent
+}
+
+// send writes one message without ever waiting. fd stays the caller's; negative means none.
+func send(c syscall.Conn, message []byte, fd int) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return ErrGone
 	}
-	rights := unix.UnixRights(fd)
+	var oob []byte
+	if fd >= 0 {
+		oob = unix.UnixRights(fd)
+	}
 	var sent error
 	err = raw.Write(func(socket uintptr) bool {
 		for {
-			sent = unix.Sendmsg(int(socket), []byte{byte(tag)}, rights, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			sent = unix.Sendmsg(int(socket), message, oob, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 			if sent != unix.EINTR {
 				return true // also when the queue is full: waiting is what we never do
 			}
 		}
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return ErrGone // closed on our side
-	case sent == nil:
-		return nil
-	case errors.Is(sent, unix.EAGAIN), errors.Is(sent, unix.ENOBUFS), errors.Is(sent, unix.ENOMEM),
-		errors.Is(sent, unix.ETOOMANYREFS): // too many descriptors of ours in flight, towards all instances together
-		return ErrBusy
-	case errors.Is(sent, unix.EPIPE), errors.Is(sent, unix.ECONNRESET), errors.Is(sent, unix.ENOTCONN):
-		return ErrGone
 	}
-	return fmt.Errorf("hand over: %w", os.NewSyscallError("sendmsg", sent))
+	return sendError(sent)
 }
 
-// errMalformed is what receive returns for a message that is not one tag and one descriptor. The descriptors that
-// came with it are closed; the socket goes on.
-var errMalformed = errors.New("malformed hand-over message")
+// sendError translates what sendmsg said.
+func sendError(err error) error {
+	switch err {
+	case nil:
+		return nil
+	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM,
+		unix.ETOOMANYREFS: // too many descriptors in flight, towards all instances together
+		return ErrBusy
+	case unix.EPIPE, unix.ECONNRESET, unix.ENOTCONN:
+		return ErrGone
+	}
+	return fmt.Errorf("hand over: %w", os.NewSyscallError("sendmsg", err))
+}
 
-// receive reads one message. On success the descriptor is the caller's; on any error none is.
-func receive(c *net.UnixConn) (Tag, int, error) {
-	var data [2]byte // one more than is legal, so that a longer message shows
+// read reads one message. On success the descriptor, or -1, is the caller's; on any error none is left open.
+func read(c *net.UnixConn, buf []byte) (n, fd int, err error) {
 	// Room for two descriptors (the kernel pads to 8 bytes anyhow); more are closed by the kernel, which says so.
 	oob := make([]byte, unix.CmsgSpace(4))
-	n, oobn, flags, _, err := c.ReadMsgUnix(data[:], oob)
-	// Descriptors may have come even with an error: an empty message reads like the end of the stream.
+	n, oobn, flags, _, err := c.ReadMsgUnix(buf, oob)
 	fds, parsed := rights(oob[:oobn])
+	const cut = unix.MSG_TRUNC | unix.MSG_CTRUNC
 	switch {
-	case err != nil && len(fds) == 0:
-		return 0, -1, err
-	case err == nil || errors.Is(err, io.EOF):
-		const cut = unix.MSG_TRUNC | unix.MSG_CTRUNC
-		if err == nil && parsed && n == 1 && len(fds) == 1 && flags&cut == 0 {
-			return Tag(data[0]), fds[0], nil
+	case err == nil && parsed && len(fds) <= 1 && n < len(buf) && flags&cut == 0:
+		if len(fds) == 1 {
+			return n, fds[0], nil
 		}
-		err = errMalformed
+		return n, -1, nil
+	case err == nil, errors.Is(err, io.EOF) && (len(fds) > 0 || flags&cut != 0):
+		err = ErrMalformed // an empty message reads like the end of the stream, and may bring descriptors
 	}
 	closeAll(fds)
 	return 0, -1, err

@@ -38,9 +38,10 @@ type Process struct {
 	// Files makes what the child inherits, anew for each start. Its files are closed once the child has them, and when
 	// the start fails. An error is treated as a failed start. nil means none.
 	Files func() ([]File, error)
-	// Started is called after each start and before the child can have become ready; Exited after each end.
-	// Both are called one at a time and hold the process up. nil means none.
+	// Started is called after each start, Ready with what the child said when it became ready, Exited after its end.
+	// They are called one at a time and hold the process up. nil means none.
 	Started func(pid int)
+	Ready   func(payload json.RawMessage)
 	Exited  func(err error)
 	// Changed is called after every change of Status. nil means none.
 	Changed func(Status)
@@ -163,6 +164,9 @@ func (p *Process) watch(ctx context.Context, c child) (wasReady bool, err error)
 			deadline.Stop()
 			p.set(func(s *Status) { s.State, s.Payload = Running, r.payload })
 			p.log().Info("process ready", "process", p.Name, "pid", c.pid())
+			if p.Ready != nil {
+				p.Ready(r.payload)
+			}
 		case <-deadline.C:
 			if !wasReady {
 				return false, p.abandon(c, fmt.Errorf("not ready after %v", or(p.ReadyTimeout, DefaultReadyTimeout)))

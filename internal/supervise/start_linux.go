@@ -10,8 +10,15 @@ func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitExit blocks until the child has exited, and leaves it to be reaped.
-func awaitExit(pid int) {
-	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+// awaitExit blocks until the child has exited, leaves it to be reaped, and reports whether it could do so.
+func awaitExit(pid int) bool {
+	for {
+		switch unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) {
+		case nil:
+			return true
+		case unix.EINTR:
+		default:
+			return false
+		}
 	}
 }

@@ -6,5 +6,5 @@ import "syscall"
 
 func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// awaitExit cannot wait without reaping here, so wait kills nothing but the child.
-func awaitExit(pid int) {}
+// awaitExit cannot wait without reaping here, so what a child left in its group stays.
+func awaitExit(int) bool { return false }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,9 @@ type process struct {
 	readyc   chan readiness
 	done     chan struct{}
 	waitErr  error // set before done is closed
+
+	mu     sync.Mutex // guards reaped
+	reaped bool       // the number may belong to another process from now on
 }
 
 // start starts one life of p.
@@ -73,9 +77,12 @@ func start(p *Process, tail *tail) (child, error) {
 
 // wait reaps the child, takes the rest of its group along and publishes how it ended.
 func (c *process) wait(stdout, stderr *lineWriter) {
-	awaitExit(c.cmd.Process.Pid) // not reaped yet: its number, and so its group's, is not given to anybody else
-	c.kill()
+	if awaitExit(c.cmd.Process.Pid) { // not reaped yet: its number, and so its group's, belongs to nobody else
+		c.kill()
+		c.setReaped()
+	}
 	err := c.cmd.Wait()
+	c.setReaped()
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // somebody who left the group holds the output; the child itself ended well
 	}
@@ -84,6 +91,12 @@ func (c *process) wait(stdout, stderr *lineWriter) {
 	c.lifetime.Close()
 	c.waitErr = err
 	close(c.done)
+}
+
+func (c *process) setReaped() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reaped = true
 }
 
 // readReady waits for the readiness line.
@@ -109,7 +122,14 @@ func (c *process) signal(sig os.Signal) error { return c.cmd.Process.Signal(sig)
 func (c *process) terminate() error           { return c.signal(syscall.SIGTERM) }
 
 // kill ends the child and everything left in its group.
-func (c *process) kill() error { return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) }
+func (c *process) kill() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reaped {
+		return os.ErrProcessDone
+	}
+	return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+}
 
 // parentEnds are the parent's ends of the pipes that every child gets.
 type parentEnds struct{ lifetime, ready *os.File }

@@ -1,0 +1,96 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/handoff"
+)
+
+// instance is one gateway instance as the balancer sees it.
+type instance struct {
+	slot   causeway.Slot
+	id     causeway.InstanceID
+	sender *handoff.Sender
+	health *net.TCPListener // on loopback; what it accepts is handed over, so the probe tests the hand-over
+	done   chan struct{}    // closed by close
+	once   sync.Once
+
+	healthy atomic.Bool
+	gone    atomic.Bool // closed, by whomever
+	removed atomic.Bool // … by the supervisor
+
+	public, channel, busy atomic.Uint64 // connections handed over, and found the queue full
+
+	mu        sync.Mutex // guards the fields below
+	lastProbe time.Time
+	probeErr  error
+}
+
+// newInstance takes the sender over.
+func newInstance(ctx context.Context, slot causeway.Slot, id causeway.InstanceID, sender *handoff.Sender) (*instance, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		sender.Close()
+		return nil, fmt.Errorf("health port: %w", err)
+	}
+	return &instance{slot: slot, id: id, sender: sender, health: ln.(*net.TCPListener), done: make(chan struct{})}, nil
+}
+
+// close takes the instance out of service. What was handed over stays with it.
+func (in *instance) close() {
+	in.once.Do(func() {
+		in.gone.Store(true)
+		in.healthy.Store(false)
+		close(in.done)
+		in.health.Close()
+		in.sender.Close()
+	})
+}
+
+// remove closes an instance that nobody wants here any more.
+func (in *instance) remove() {
+	in.removed.Store(true)
+	in.close()
+}
+
+// hand passes the connection on and reports whether the instance has it now, in which case our descriptor is closed.
+// Otherwise it stays the caller's.
+func (in *instance) hand(tag handoff.Tag, fd int) bool {
+	err := in.sender.Send(tag, fd)
+	switch {
+	case err == nil:
+		closeFD(fd)
+	case errors.Is(err, handoff.ErrGone):
+		in.close()
+		return false
+	default:
+		in.busy.Add(1)
+		return false
+	}
+	switch tag {
+	case handoff.Public:
+		in.public.Add(1)
+	case handoff.Channel:
+		in.channel.Add(1)
+	}
+	return true
+}
+
+// watch notices the instance's death before a connection does. The slot then waits for its successor.
+func (in *instance) watch(ctx context.Context, log *slog.Logger) {
+	err := in.sender.WaitGone(ctx)
+	in.close()
+	if err != nil && !in.removed.Load() {
+		log.Warn("instance is gone", "slot", int(in.slot), "instance", string(in.id))
+	}
+}
