@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,6 +63,11 @@ func (a *app) printError(err error) {
 			text = "interrupted"
 		}
 		fmt.Fprintf(a.stderr, "causeway: error: %s\n", oneLine(text))
+		if fault, ok := errors.AsType[configFault](e); ok {
+			for line := range strings.SplitSeq(fault.excerpt, "\n") {
+				fmt.Fprintf(a.stderr, "  %s\n", oneLine(line))
+			}
+		}
 		if hint := causeway.Hint(e); hint != "" {
 			fmt.Fprintf(a.stderr, "causeway: hint: %s\n", oneLine(hint))
 		}
@@ -92,3 +99,5 @@ func oneLine(s string) string {
 		return r
 	}, strings.TrimSpace(s))
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

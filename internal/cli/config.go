@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+// maxConfigBytes bounds a configuration file; ours have a few hundred.
+const maxConfigBytes = 1 << 20
+
+// readConfig decodes a YAML file strictly: an unknown field is an error that shows its line.
+func readConfig(path string, into any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return causeway.WithHint(fmt.Errorf("configuration: %w", err), "give the file with --config FILE")
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if len(text) > maxConfigBytes {
+		return fmt.Errorf("configuration %s is longer than %d bytes", path, maxConfigBytes)
+	}
+	if err := yaml.UnmarshalWithOptions(text, into, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
+		return configError(path, err)
+	}
+	return nil
+}
+
+// configError turns the library's report into one line, and leaves the excerpt to the hint.
+func configError(path string, err error) error {
+	var ye yaml.Error
+	if !errors.As(err, &ye) {
+		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	line := 0
+	if tok := ye.GetToken(); tok != nil {
+		line = tok.Position.Line
+	}
+	excerpt := ye.FormatError(false, true)
+	if _, source, ok := strings.Cut(excerpt, "\n"); ok {
+		excerpt = source
+	}
+	return configFault{
+		error:   misuse{fmt.Errorf("configuration %s, line %d: %s", path, line, ye.GetMessage())},
+		excerpt: strings.TrimRight(excerpt, "\n"),
+	}
+}
+
+// A configFault shows the lines around the mistake below its message.
+type configFault struct {
+	error
+	excerpt string
+}
+
+func (c configFault) Unwrap() error { return c.error }
+
+// required names the fields that a configuration leaves out.
+func required(path string, fields map[string]string) error {
+	var errs []error
+	for _, name := range sortedKeys(fields) {
+		if fields[name] == "" {
+			errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("configuration %s: %s is missing", path, name)}, "add a line: %s: …", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// beside makes a path of a configuration file absolute: it is meant relative to the file's folder.
+func beside(config, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(config), path)
+}
+
+// A duration is written as "30s" in configuration files.
+type duration time.Duration
+
+func (d *duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil || v < 0 {
+		return fmt.Errorf("want a duration such as 30s, not %q", b)
+	}
+	*d = duration(v)
+	return nil
+}
+
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// listenAddress checks a "host:port" of a configuration file; admin surfaces take loopback addresses only.
+func listenAddress(field, text string, loopback bool) error {
+	ap, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return misuse{fmt.Errorf("%s: %q is not an address with a port, such as 127.0.0.1:9090", field, text)}
+	}
+	if loopback && !ap.Addr().IsLoopback() {
+		return misuse{fmt.Errorf("%s: %s is not a loopback address", field, text)}
+	}
+	return nil
+}
+
+// listenOn binds an address of the configuration, with a hint where the usual reasons are known.
+func listenOn(field, address string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, listenError(field, address, err)
+	}
+	return ln, nil
+}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/console"
+	"github.com/causeway-gateway/causeway/internal/confine"
+	"github.com/causeway-gateway/causeway/internal/supervise"
+	"github.com/causeway-gateway/causeway/internal/unixsock"
+)
+
+// A roleProcess is what every role's process has in common: how it is confined, logs, is asked and ends.
+//
+// Under `up` the order matters: the role's folder belongs to the role, so a broken role could have written anything
+// into it before it was started again. Nothing in it is read before the process has become the role's user and is
+// confined; what decides that comes from the parent as flags. Standing alone, the configuration belongs to the
+// administrator and is read first, because it says which ports to open.
+type roleProcess struct {
+	app    *app
+	name   string // for logs: "gateway", "connection-point", …
+	config string // --config
+	user   int    // --user, from the parent
+
+	inherited *supervise.Inheritance // nil when it stands alone
+	report    confine.Report
+}
+
+// roleConfig are the fields that every role's configuration has.
+type roleConfig struct {
+	AdminListen string `yaml:"admin_listen,omitempty"` // loopback address of the admin surface
+	AdminSocket string `yaml:"admin_socket,omitempty"` // the same as a unix socket
+	LogDir      string `yaml:"log_dir,omitempty"`      // empty: JSON lines on stderr
+	LogLevel    string `yaml:"log_level,omitempty"`    // debug, info, warn, error; empty means info
+	Confine     *bool  `yaml:"confine,omitempty"`      // nil means true
+	User        int    `yaml:"user,omitempty"`         // what root becomes
+}
+
+func (r *roleProcess) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.config, "config", "", "configuration `FILE`")
+	cmd.Flags().IntVar(&r.user, "user", 0, "user id to become")
+	_ = cmd.Flags().MarkHidden("user")
+	_ = cmd.MarkFlagRequired("config")
+}
+
+// enter takes over what the parent gave, and under `up` confines the process.
+func (r *roleProcess) enter() error {
+	inherited, err := supervise.Inherit(r.app.getenv)
+	if err != nil {
+		return err
+	}
+	if r.inherited = inherited; inherited == nil {
+		return nil
+	}
+	r.report, err = confine.Apply(confine.Policy{Dir: ".", UID: r.user, KillWithParent: true})
+	return err
+}
+
+// confineAlone confines a role that stands alone: it keeps what its configuration names. Its ports are open by then.
+func (r *roleProcess) confineAlone(cfg roleConfig, readOnly, readWrite []string) (err error) {
+	if r.inherited != nil || cfg.Confine != nil && !*cfg.Confine {
+		return nil
+	}
+	if cfg.LogDir != "" {
+		readWrite = append(readWrite, cfg.LogDir)
+	}
+	if cfg.AdminSocket != "" {
+		readWrite = append(readWrite, filepath.Dir(cfg.AdminSocket))
+	}
+	r.report, err = confine.Apply(confine.Policy{ReadOnly: readOnly, ReadWrite: readWrite, UID: cfg.User})
+	return err
+}
+
+// A service is a role, wired and ready to run.
+type service struct {
+	run    func(ctx context.Context) error
+	admin  http.Handler // nil means none
+	reload func()       // on SIGHUP; nil means nothing to reload
+	ready  any          // what the parent is told
+	logger *slog.Logger
+}
+
+// serve runs the service with its admin surface until ctx or the parent ends. When it returns, all of it is gone.
+func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) error {
+	ctx, stop := r.inherited.Lifetime(ctx)
+	defer stop()
+	s.logger.Info("role started", "role", r.name, "version", readBuildInfo().Version, "pid", os.Getpid(), "confined", r.report)
+	for _, missing := range r.report.Missing {
+		s.logger.Warn("role runs less confined than it could be", "missing", missing)
+	}
+	admin, err := adminListener(cfg)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if admin != nil && s.admin != nil {
+		g.Go(func() error { return serveHTTP(ctx, console.NewHTTPServer(s.admin), admin) })
+	}
+	if s.reload != nil {
+		g.Go(func() error { onHangup(ctx, s.reload); return nil })
+	}
+	g.Go(func() error { return s.run(ctx) })
+	if err := r.sayReady(s.ready); err != nil {
+		s.logger.Error("cannot say that the role is ready", "err", err)
+	}
+	err = g.Wait()
+	_ = notify(r.app.getenv, "STOPPING=1") // best effort: systemd sees the exit anyhow
+	if errors.Is(context.Cause(ctx), supervise.ErrParentGone) {
+		s.logger.Error("role stops: the parent process is gone")
+		return nil
+	}
+	if err != nil {
+		s.logger.Error("role failed", "err", err)
+		return err
+	}
+	s.logger.Info("role stopped")
+	return nil
+}
+
+func (r *roleProcess) sayReady(payload any) error {
+	return errors.Join(r.inherited.Ready(payload), notify(r.app.getenv, "READY=1"))
+}
+
+func adminListener(cfg roleConfig) (net.Listener, error) {
+	switch {
+	case cfg.AdminSocket != "":
+		return unixsock.Listen(cfg.AdminSocket)
+	case cfg.AdminListen != "":
+		return listenOn("admin_listen", cfg.AdminListen)
+	}
+	return nil, nil
+}
+
+// serveHTTP serves until ctx ends, then gives requests under way a second.
+func serveHTTP(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	over := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if srv.Shutdown(sctx) != nil {
+			srv.Close()
+		}
+		over <- nil
+	}()
+	err := srv.Serve(ln)
+	cancel()
+	<-over
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// onHangup calls reload for each SIGHUP until ctx ends.
+func onHangup(ctx context.Context, reload func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-signals:
+			reload()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func parseLevel(text string) (slog.Level, error) {
+	var l slog.Level
+	if text == "" {
+		return l, nil
+	}
+	if err := l.UnmarshalText([]byte(text)); err != nil {
+		return l, causeway.WithHint(misuse{fmt.Errorf("log_level: %q is not a level", text)}, "choose debug, info, warn or error")
+	}
+	return l, nil
+}
