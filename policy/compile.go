@@ -23,12 +23,12 @@ type Set struct {
 
 // server is what Decide needs of a publication.
 type server struct {
-	fold  bool   // paths compare without case
-	rules []path // most segments first, so the first match is the longest
+	fold  bool       // paths compare without case
+	rules []rulePath // most segments first, so the first match is the longest
 }
 
-// path is a rule's path, cut into segments.
-type path struct {
+// rulePath is a rule's path, cut into segments.
+type rulePath struct {
 	rule     int
 	segments []string
 }
@@ -108,9 +108,9 @@ func (s *Set) addRules(i int, p *Publication) error {
 			return fmt.Errorf("rules[%d] %q: path is that of rules[%d]", n, p.Rules[n].Path, first)
 		}
 		seen[key] = n
-		srv.rules = append(srv.rules, path{rule: n, segments: segments})
+		srv.rules = append(srv.rules, rulePath{rule: n, segments: segments})
 	}
-	slices.SortStableFunc(srv.rules, func(a, b path) int { return cmp.Compare(len(b.segments), len(a.segments)) })
+	slices.SortStableFunc(srv.rules, func(a, b rulePath) int { return cmp.Compare(len(b.segments), len(a.segments)) })
 	return nil
 }
 

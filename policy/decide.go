@@ -90,6 +90,9 @@ func (s *Set) decide(a *Ask, t *trace) Verdict {
 	if !ok {
 		return v.refuse(t, causeway.CodeMisdirected, reasonAuthority)
 	}
+	if reason := checkTarget(a.Target); reason != "" {
+		return v.refuse(t, causeway.CodeBadRequest, reason)
+	}
 	path := pathOf(a.Target)
 	has, reason := checkPath(path)
 	if reason != "" {

@@ -19,6 +19,16 @@ func pathOf(target []byte) []byte {
 	return target
 }
 
+// checkTarget refuses what no request target has: http1 does so too, but a HTTP/2 front may not.
+func checkTarget(target []byte) (reason string) {
+	for _, c := range target {
+		if c <= ' ' || c == 0x7f || c == '#' {
+			return "target has a control character, a space or a fragment"
+		}
+	}
+	return ""
+}
+
 // checkPath refuses every path that two programs are known to read in two ways, and says what is left to watch.
 // The reason is empty when the path is good.
 func checkPath(path []byte) (t traits, reason string) {
@@ -251,7 +261,7 @@ func lower(c byte) byte {
 }
 
 // covers reports whether the rule's segments are the first of the path, "." segments counted as absent.
-func (p *path) covers(rest []byte, r reading, fold bool) bool {
+func (p *rulePath) covers(rest []byte, r reading, fold bool) bool {
 	for _, want := range p.segments {
 		var segment []byte
 		for {
