@@ -212,15 +212,17 @@ func (b *BodyReader) Trailers() []Field {
 // AppendTrailers appends the lines of Trailers.
 func (b *BodyReader) AppendTrailers(dst []byte) []byte { return append(dst, b.trailers...) }
 
-// Discard reads and drops the rest of the body if it is at most maxBytes and already on its way, so that the
-// connection can be used again. It reports whether the whole body was read.
+// Discard reads and drops the rest of the body, at most maxBytes of it, so that the connection can be used again.
+// It reports whether the whole body was read. It blocks like Read.
 func (b *BodyReader) Discard(maxBytes int64) bool {
-	if b.err == nil {
-		io.Copy(io.Discard, io.LimitReader(b, maxBytes))
-		var one [1]byte
-		if b.err == nil {
-			b.Read(one[:])
-		}
+	if b.err != nil || b.kind == bodyLength && b.left > maxBytes {
+		return b.Done()
+	}
+	scratch := takeBuffer(1)
+	defer giveBuffer(scratch)
+	for b.err == nil && maxBytes >= 0 {
+		n, _ := b.Read(*scratch)
+		maxBytes -= int64(n)
 	}
 	return b.Done()
 }

@@ -82,7 +82,7 @@ var identityPrefixes = []string{
 	"x-client-issuer", "x-client-serial", "x-client-fingerprint", "x-client-thumbprint",
 	"x-ssl-", "ssl-", "x-tls-", "tls-client-",
 	"x-arr-clientcert", "x-arr-ssl", "x-amzn-mtls-",
-	"x-remote-user", "remote-user", "x-forwarded-user",
+	"x-remote-user", "remote-user",
 }
 
 // forwarding knows the fields by which proxies say where a request came from and what it was before. Only the

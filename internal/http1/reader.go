@@ -44,7 +44,7 @@ func (rd *Reader) Buffered() int { return rd.end - rd.start }
 // of the next message are in them.
 func (rd *Reader) Release() {
 	rd.held = 0
-	rd.body = BodyReader{}
+	rd.body = BodyReader{err: errReleased}
 	if rd.pinned != nil {
 		giveBuffer(rd.pinned)
 		rd.pinned = nil
@@ -59,15 +59,22 @@ func (rd *Reader) Release() {
 // message. The error is that of the connection, io.EOF if it ended between messages.
 func (rd *Reader) Wait() error {
 	rd.Release()
+	return rd.Watch()
+}
+
+// Watch blocks until a byte behind the last message is there, as Wait does, while head and body of that message
+// stay valid: so a gateway learns that the device is gone before it was answered. It may run on a goroutine of its
+// own while nobody else uses the Reader, once the body was read. A deadline of the connection ends it without loss.
+func (rd *Reader) Watch() error {
 	if rd.start < rd.end {
 		return nil
 	}
 	for range maxEmptyReads {
 		n, err := rd.src.Read(rd.first[:])
 		if n > 0 {
-			rd.buf = takeBuffer(1)
-			(*rd.buf)[0] = rd.first[0]
-			rd.start, rd.end = 0, 1
+			rd.makeRoom(1)
+			(*rd.buf)[rd.end] = rd.first[0]
+			rd.end++
 			return nil
 		}
 		if err != nil {
@@ -78,6 +85,8 @@ func (rd *Reader) Wait() error {
 }
 
 const maxEmptyReads = 100
+
+var errReleased = errors.New("http1: body read after its message was released")
 
 // ReadHead reads a head of at most maxBytes, up to and including the empty line. It is valid until the next
 // ReadHead, Wait or Release. The error is io.EOF if the connection ended before the first byte, io.ErrUnexpectedEOF
@@ -91,7 +100,7 @@ func (rd *Reader) ReadHead(maxBytes int) ([]byte, error) {
 // cannot become a request is refused at once, without waiting for the rest of the head.
 func (rd *Reader) ReadRequest(r *Request, lim Limits) error {
 	lim = lim.forRequest()
-	head, err := rd.readHead(lim.MaxHeadBytes, func(sofar []byte) error { return r.checkStart(sofar, lim) })
+	head, err := rd.readHead(lim.MaxHeadBytes, func(sofar []byte) (bool, error) { return checkStart(sofar, lim) })
 	if err != nil {
 		return err
 	}
@@ -111,7 +120,8 @@ func (rd *Reader) ReadResponse(r *Response, requestMethod []byte, lim Limits) er
 	return r.Parse(head, requestMethod, lim)
 }
 
-func (rd *Reader) readHead(maxBytes int, check func([]byte) error) ([]byte, error) {
+// readHead shows the beginning of an unfinished head to check until that says that it has seen enough.
+func (rd *Reader) readHead(maxBytes int, check func(sofar []byte) (done bool, err error)) ([]byte, error) {
 	if err := rd.Wait(); err != nil {
 		return nil, err
 	}
@@ -119,8 +129,8 @@ func (rd *Reader) readHead(maxBytes int, check func([]byte) error) ([]byte, erro
 	for {
 		sofar := (*rd.buf)[rd.start:rd.end]
 		end := HeadEnd(sofar, seen)
-		if end > maxBytes || end < 0 && len(sofar) >= maxBytes {
-			return nil, causeway.Refuse(causeway.CodeHeadersTooLarge, "head of more than %d bytes", maxBytes)
+		if end > maxBytes {
+			return nil, tooLong(maxBytes)
 		}
 		if end >= 0 {
 			rd.start += end
@@ -131,15 +141,26 @@ func (rd *Reader) readHead(maxBytes int, check func([]byte) error) ([]byte, erro
 			return nil, bad("bare LF ends the line at byte %d", i)
 		}
 		if check != nil {
-			if err := check(sofar); err != nil {
+			done, err := check(sofar)
+			if err != nil {
 				return nil, err
 			}
+			if done {
+				check = nil
+			}
+		}
+		if len(sofar) >= maxBytes {
+			return nil, tooLong(maxBytes)
 		}
 		seen = len(sofar)
 		if err := rd.fillHead(maxBytes); err != nil {
 			return nil, err
 		}
 	}
+}
+
+func tooLong(maxBytes int) error {
+	return causeway.Refuse(causeway.CodeHeadersTooLarge, "head of more than %d bytes", maxBytes)
 }
 
 // bareLF returns the index of the first LF at or behind from that has no CR before it, or -1.

@@ -220,19 +220,22 @@ func checkHost(h []byte) *causeway.Refusal {
 	return nil
 }
 
-// checkStart looks at the beginning of a head whose end has not come yet.
-func (r *Request) checkStart(sofar []byte, lim Limits) error {
+// checkStart looks at the beginning of a head whose end has not come yet, until the request line was seen.
+func checkStart(sofar []byte, lim Limits) (done bool, err error) {
 	const longestRest = len(" HTTP/1.1\r\n") + 64 // and a method
 	line, _, found := bytes.Cut(sofar, []byte(crlf))
 	if !found {
-		if len(sofar) > lim.MaxTargetBytes+longestRest {
-			return causeway.Refuse(causeway.CodeURITooLong, "request line of more than %d bytes", len(sofar))
+		if classes[sofar[0]]&isToken == 0 {
+			return false, bad("the first byte is %#x", sofar[0])
 		}
-		return nil
+		if len(sofar) > lim.MaxTargetBytes+longestRest {
+			return false, causeway.Refuse(causeway.CodeURITooLong, "request line of more than %d bytes", len(sofar))
+		}
+		return false, nil
 	}
 	var probe Request
 	if refusal := probe.parseStartLine(line, lim); refusal != nil {
-		return refusal
+		return false, refusal
 	}
-	return nil
+	return true, nil
 }
