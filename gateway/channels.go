@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/causeway-gateway/causeway/channel"
+)
+
+const (
+	// maxChannelsPerSource bounds the unfinished handshakes of one address on the channel listener.
+	maxChannelsPerSource = 16
+	// maxStrangers bounds connections whose certificate no CA of the document in force has signed. They are let in
+	// as far as the hello, because it may bring the document that names their CA.
+	maxStrangers = 16
+)
+
+// channelGate bounds who may hold a connection on the channel listener without having been admitted.
+type channelGate struct {
+	mu        sync.Mutex // guards the fields below
+	pending   map[netip.Addr]int
+	waiting   int // all of pending
+	open      int
+	strangers int
+}
+
+func (g *channelGate) begin(addr netip.Addr, l *Limits) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting >= l.MaxChannelHandshakes || g.open >= l.MaxChannelConnections || g.pending[addr] >= maxChannelsPerSource {
+		return false
+	}
+	if g.pending == nil {
+		g.pending = make(map[netip.Addr]int)
+	}
+	g.pending[addr]++
+	g.waiting++
+	g.open++
+	return true
+}
+
+func (g *channelGate) handshaken(addr netip.Addr) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting--
+	if g.pending[addr]--; g.pending[addr] == 0 {
+		delete(g.pending, addr)
+	}
+}
+
+func (g *channelGate) end() {
+	g.mu.Lock()
+	g.open--
+	g.mu.Unlock()
+}
+
+// stranger takes a stranger's place. The release may be called twice.
+func (g *channelGate) stranger() (release func(), ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.strangers >= maxStrangers {
+		return nil, false
+	}
+	g.strangers++
+	return sync.OnceFunc(func() {
+		g.mu.Lock()
+		g.strangers--
+		g.mu.Unlock()
+	}), true
+}
+
+// takeChannel begins one connection on the channel listener, which devices have no business on.
+func (s *Server) takeChannel(ctx context.Context, raw net.Conn) {
+	addr := sourceAddr(raw.RemoteAddr())
+	if !s.channelGate.begin(addr, &s.limits) {
+		s.metrics.channels.WithLabelValues("shed").Inc()
+		_ = raw.Close()
+		return
+	}
+	tune(raw)
+	s.work.Go(func() {
+		defer s.channelGate.end()
+		s.serveChannel(ctx, raw, addr)
+	})
+}
+
+func (s *Server) serveChannel(ctx context.Context, raw net.Conn, addr netip.Addr) {
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	t := tls.Server(channel.Batched(raw), s.channelTLS)
+	_ = raw.SetDeadline(time.Now().Add(s.timeouts.Handshake))
+	err := t.Handshake()
+	s.channelGate.handshaken(addr)
+	if err != nil {
+		s.metrics.channels.WithLabelValues("handshake_failed").Inc()
+		s.log.Info("channel handshake failed", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
+		return
+	}
+	_ = raw.SetDeadline(time.Time{})
+	if !s.known(t) {
+		release, ok := s.channelGate.stranger()
+		if !ok {
+			s.metrics.channels.WithLabelValues("shed").Inc()
+			return
+		}
+		defer release()
+		// Once the hello was judged it is no stranger, or gone.
+		late := time.AfterFunc(channel.DefaultHandshakeTimeout+time.Second, release)
+		defer late.Stop()
+	}
+	err = s.exchanger.Serve(ctx, t)
+	if err != nil && ctx.Err() == nil {
+		s.log.Info("channel connection ended", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
+	}
+}
+
+// known reports whether a CA of the document in force signed the connection point's certificate.
+func (s *Server) known(t *tls.Conn) bool {
+	snap := s.snapshot.Load()
+	if snap == nil {
+		return false
+	}
+	_, err := snap.verifyPeer(t.ConnectionState().PeerCertificates, s.now())
+	return err == nil
+}

@@ -1,0 +1,524 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/http1"
+	"github.com/causeway-gateway/causeway/policy"
+)
+
+// An http2Front lets net/http speak HTTP/2 on the connections that negotiated it, and turns its requests into the
+// very heads that the HTTP/1.1 loop reads: one parser and one policy stand behind both. net/http brings its defences
+// against rapid resets, CONTINUATION floods and header bombs.
+type http2Front struct {
+	s      *Server
+	server *http.Server
+	ln     *handedListener
+	calls  tally
+}
+
+func newHTTP2Front(s *Server) *http2Front {
+	f := &http2Front{s: s, ln: newHandedListener()}
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	f.server = &http.Server{
+		Handler:   f,
+		Protocols: &protocols,
+		// Fields beyond the head that HTTP/1.1 allows are refused there; this bounds what HPACK may unfold.
+		MaxHeaderBytes: s.limits.MaxHeadBytes + http2FieldOverhead*s.limits.MaxFields,
+		IdleTimeout:    s.timeouts.KeepAlive,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          s.limits.MaxStreams,
+			MaxReadFrameSize:              64 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			MaxReceiveBufferPerStream:     256 << 10,
+			SendPingTimeout:               30 * time.Second,
+			PingTimeout:                   15 * time.Second,
+			WriteByteTimeout:              policy.DefaultIdleTimeout,
+		},
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if t, ok := c.(*tls.Conn); ok {
+				return context.WithValue(ctx, connKey{}, t.NetConn())
+			}
+			return ctx
+		},
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	return f
+}
+
+// http2FieldOverhead is what RFC 9113 6.5.2 adds to every field when it counts a header list.
+const http2FieldOverhead = 32
+
+type connKey struct{}
+
+// serve runs until stop. ctx is what requests live in.
+func (f *http2Front) serve(ctx context.Context) error {
+	f.server.BaseContext = func(net.Listener) context.Context { return ctx }
+	if err := f.server.Serve(f.ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// hand passes on a connection whose handshake ended in HTTP/2.
+func (f *http2Front) hand(c *tls.Conn) {
+	if !f.ln.hand(c) {
+		_ = c.NetConn().Close()
+	}
+}
+
+// stop lets requests in flight finish until ctx ends, then cuts them and waits for their handlers.
+func (f *http2Front) stop(ctx context.Context) {
+	if f.server.Shutdown(ctx) != nil {
+		_ = f.server.Close()
+	}
+	f.ln.Close()
+}
+
+// ServeHTTP answers one HTTP/2 request.
+func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	conn, ok := r.Context().Value(connKey{}).(*deviceConn)
+	if !ok || !f.calls.begin() {
+		panic(http.ErrAbortHandler)
+	}
+	defer f.calls.end()
+	x := http2Calls.Get().(*http2Call)
+	x.call.begin(f.s, conn)
+	x.w, x.r, x.control = w, r, http.NewResponseController(w)
+	x.wrote = false
+	x.answer = answer{head: x.answer.head}
+	x.body = http2Body{}
+	defer func() {
+		x.w, x.r, x.control, x.conn, x.st, x.target, x.use = nil, nil, nil, nil, nil, nil, nil
+		x.body = http2Body{}
+		x.call.out.Principal, x.call.out.Body, x.call.out.Trailers = nil, nil, nil
+		http2Calls.Put(x)
+	}()
+	x.run(r.Context())
+}
+
+// An http2Call is one HTTP/2 request, and the device's side of its exchange.
+type http2Call struct {
+	call
+	w       http.ResponseWriter
+	r       *http.Request
+	control *http.ResponseController
+	answer  answer
+	body    http2Body
+	raw     []byte // the request's head in the form of HTTP/1.1
+	wrote   bool
+}
+
+var http2Calls = sync.Pool{New: func() any { return new(http2Call) }}
+
+func (x *http2Call) run(ctx context.Context) {
+	if err := x.parse(); err != nil {
+		x.refuse(ctx, err)
+		return
+	}
+	if err := x.judge(); err != nil {
+		x.refuse(ctx, err)
+		return
+	}
+	if x.verdict.Local != policy.LocalNone {
+		x.answerLocal(ctx)
+		return
+	}
+	err := x.admit(ctx)
+	if err == nil {
+		err = x.compose()
+	}
+	if err != nil {
+		x.release(true)
+		x.refuse(ctx, err)
+		return
+	}
+	x.exchange(ctx)
+}
+
+// parse writes the request as an HTTP/1.1 head and reads it as strictly as any other.
+func (x *http2Call) parse() error {
+	r := x.r
+	if hosts := r.Header["Host"]; len(hosts) > 1 || len(hosts) == 1 && hosts[0] != r.Host {
+		return causeway.Refuse(causeway.CodeBadRequest, "Host beside another :authority")
+	}
+	b, err := http1.AppendRequestHead(x.raw[:0], []byte(r.Method), []byte(r.RequestURI), []byte(r.Host))
+	if err != nil {
+		x.raw = b
+		return err
+	}
+	for name, values := range r.Header {
+		switch name {
+		case "Host", "Content-Length", "Transfer-Encoding":
+			continue // generated
+		}
+		for _, v := range values {
+			b = http1.AppendField(b, name, v)
+		}
+	}
+	switch {
+	case r.ContentLength > 0 || r.ContentLength == 0 && r.Header["Content-Length"] != nil:
+		b = http1.AppendContentLength(b, r.ContentLength)
+	case r.ContentLength < 0:
+		b = http1.AppendChunkedEncoding(b)
+	}
+	b = http1.AppendEnd(b)
+	x.raw = b
+	return x.req.Parse(b, x.s.requestLimits)
+}
+
+func (x *http2Call) exchange(ctx context.Context) {
+	if x.req.BodyBytes != 0 {
+		x.body.x = x
+		x.body.left = x.target.maxBodyBytes
+		x.body.patience.idle = x.target.idle
+		x.out.Body = &x.body
+		if x.out.BodyBytes < 0 {
+			x.out.Trailers = x.takeTrailers
+		}
+	}
+	err := x.s.exchanger.Exchange(ctx, &x.out, x)
+	if x.out.Body != nil {
+		_ = x.out.Body.Close()
+	}
+	if err == nil && !x.answer.ended {
+		err = errors.New("exchange ended without the end of an answer")
+	}
+	if failure := x.body.failed(); failure != nil {
+		err = failure
+	}
+	x.release(err != nil)
+	switch {
+	case err == nil:
+		x.admitted(ctx)
+	case x.wrote:
+		x.abort(ctx, err)
+	case ctx.Err() != nil:
+		panic(http.ErrAbortHandler) // the device is gone, or we stop
+	default:
+		x.refuse(ctx, err)
+	}
+}
+
+// abort resets the stream, so that the device cannot mistake what it got for the whole answer.
+func (x *http2Call) abort(ctx context.Context, err error) {
+	x.s.metrics.aborted.Inc()
+	if ctx.Err() == nil && !errors.Is(err, errDeviceGone) {
+		r := x.refused(&problem{id: x.id, code: causeway.CodeOf(err), status: x.answer.head.Status}, err)
+		r.message = "answer aborted"
+		x.s.refusals.write(ctx, r)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func (x *http2Call) refuse(ctx context.Context, err error) {
+	p := x.problem(ctx, err)
+	if p == nil {
+		panic(http.ErrAbortHandler)
+	}
+	h := x.w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Request-Id", x.id.String())
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(p.retryAfterSeconds(), 10))
+	}
+	if p.status == 401 {
+		h.Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	}
+	if allow := x.allow(p); allow != "" {
+		h.Set("Allow", allow)
+	}
+	if p.close || x.s.draining.Load() {
+		h.Set("Connection", "close") // net/http makes a GOAWAY of it
+	}
+	x.status = p.status
+	x.s.metrics.answered(p.status)
+	_ = x.control.SetWriteDeadline(time.Now().Add(policy.DefaultIdleTimeout))
+	x.w.WriteHeader(p.status)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(p.appendBody(nil)) // nobody is left to be told
+	}
+}
+
+func (x *http2Call) answerLocal(ctx context.Context) {
+	contentType, body, err := x.local()
+	if err != nil {
+		x.refuse(ctx, err)
+		return
+	}
+	h := x.w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Request-Id", x.id.String())
+	x.s.metrics.answered(200)
+	_, _ = x.w.Write(body)
+}
+
+// takeTrailers returns what came behind the body. net/http knows those that the request announced.
+func (x *http2Call) takeTrailers() []byte {
+	var b []byte
+	for name, values := range x.r.Trailer {
+		if http1.DroppedTrailer(name) {
+			continue
+		}
+		for _, v := range values {
+			b = http1.AppendField(b, name, v)
+		}
+	}
+	return b
+}
+
+// An http2Body is the request body of one stream.
+type http2Body struct {
+	x        *http2Call
+	left     int64 // that the rule still allows
+	patience patience
+
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	failure error
+}
+
+// Read reads more of the body. net/http sends 100 Continue at the first one if the device waits for it.
+func (b *http2Body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	closed, failure := b.closed, b.failure
+	b.mu.Unlock()
+	if failure != nil {
+		return 0, failure
+	}
+	if closed {
+		return 0, errBodyClosed
+	}
+	_ = b.x.control.SetReadDeadline(time.Now().Add(b.patience.next()))
+	began := time.Now()
+	n, err := b.x.r.Body.Read(p)
+	b.patience.took(time.Since(began), n)
+	b.x.bytesIn += int64(n)
+	if b.left -= int64(n); b.left < 0 {
+		err = http1.ErrBodyTooLarge
+	}
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	return 0, b.fail(err)
+}
+
+func (b *http2Body) fail(err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return errBodyClosed
+	}
+	if b.failure = bodyFailure(err); os.IsTimeout(err) {
+		b.failure = &causeway.Refusal{Code: causeway.CodeRequestTimeout, Reason: "request body too slow"}
+	}
+	return b.failure
+}
+
+func (b *http2Body) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failure
+}
+
+// Close makes a blocked Read return.
+func (b *http2Body) Close() error {
+	b.mu.Lock()
+	closed := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if closed {
+		return nil
+	}
+	return b.x.r.Body.Close()
+}
+
+// Informational passes on a 1xx head.
+func (x *http2Call) Informational(head []byte) error {
+	r := &x.answer.head
+	if err := r.Parse(head, x.method, x.s.answerLimits); err != nil {
+		return err
+	}
+	if !r.Informational() || r.Status == 100 || x.wrote {
+		return nil
+	}
+	h := x.w.Header()
+	clear(h)
+	x.addOutward(h, r)
+	x.w.WriteHeader(r.Status)
+	clear(h)
+	return nil
+}
+
+// Answer begins the answer.
+func (x *http2Call) Answer(head, body []byte, last bool) error {
+	if err := x.answer.start(&x.call, head, body, last); err != nil {
+		return err
+	}
+	r := &x.answer.head
+	h := x.w.Header()
+	x.addOutward(h, r)
+	if h["Content-Type"] == nil {
+		h["Content-Type"] = nil // nothing is to be guessed
+	}
+	h.Set("X-Request-Id", x.id.String())
+	switch {
+	case r.ContentLength >= 0 && r.Status != 204:
+		h.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	case last && !r.NoBody:
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	if x.s.draining.Load() {
+		h.Set("Connection", "close")
+	}
+	x.wrote = true
+	x.status = r.Status
+	x.s.metrics.answered(r.Status)
+	_ = x.control.SetWriteDeadline(time.Now().Add(x.target.idle))
+	x.w.WriteHeader(r.Status)
+	return x.send(body, last)
+}
+
+// Data passes on more of the body.
+func (x *http2Call) Data(p []byte, last bool) error {
+	if err := x.answer.count(len(p), last); err != nil {
+		return err
+	}
+	_ = x.control.SetWriteDeadline(time.Now().Add(x.target.idle))
+	return x.send(p, last)
+}
+
+// Trailers ends the answer.
+func (x *http2Call) Trailers(fields []byte) error {
+	if err := x.answer.count(0, true); err != nil {
+		return err
+	}
+	// The lines are read as the head of an answer would be, with the same strictness.
+	var t http1.Response
+	head := append(append([]byte("HTTP/1.1 204 \r\n"), fields...), "\r\n"...)
+	if err := t.Parse(head, x.method, x.s.answerLimits); err != nil {
+		return err
+	}
+	for i := range t.Fields {
+		if f := &t.Fields[i]; !http1.DroppedTrailer(f.Name) {
+			x.w.Header().Add(http.TrailerPrefix+string(f.Name), string(f.Value))
+		}
+	}
+	return nil
+}
+
+func (x *http2Call) send(p []byte, last bool) error {
+	x.bytesOut += int64(len(p))
+	if len(p) > 0 {
+		if _, err := x.w.Write(p); err != nil {
+			return errors.Join(errDeviceGone, err)
+		}
+	}
+	if last {
+		return nil
+	}
+	if err := x.control.Flush(); err != nil {
+		return errors.Join(errDeviceGone, err)
+	}
+	return nil
+}
+
+func (x *http2Call) addOutward(h http.Header, r *http1.Response) {
+	for i := range r.Fields {
+		if f := &r.Fields[i]; r.Outward(f) {
+			h.Add(string(f.Name), string(f.Value))
+		}
+	}
+}
+
+// A handedListener accepts the connections that are handed to it.
+type handedListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newHandedListener() *handedListener {
+	return &handedListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *handedListener) hand(c net.Conn) bool {
+	select {
+	case l.conns <- c:
+		return true
+	case <-l.closed:
+		return false
+	}
+}
+
+func (l *handedListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *handedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *handedListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// A tally counts what is under way, and can be waited for.
+type tally struct {
+	mu     sync.Mutex // guards the fields below
+	n      int
+	closed bool
+	zero   chan struct{}
+}
+
+func (t *tally) begin() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.n++
+	return true
+}
+
+func (t *tally) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n--
+	if t.closed && t.n == 0 {
+		close(t.zero)
+	}
+}
+
+// close lets nothing begin any more and waits for what has.
+func (t *tally) close() {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return
+	}
+	t.closed, t.zero = true, make(chan struct{})
+	if t.n == 0 {
+		close(t.zero)
+	}
+	t.mu.Unlock()
+	<-t.zero
+}

@@ -1,0 +1,177 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+const (
+	// maxRefusalLines is how many refusals of one source are written in full in one second; the rest is counted.
+	maxRefusalLines = 10
+	// maxRefusalSources bounds the sources counted apart; beyond it they share one count.
+	maxRefusalSources = 4096
+	// maxShown bounds every value of a request that is written to a log.
+	maxShown = 200
+)
+
+// refusalLog writes one line for each refusal, and above maxRefusalLines per second and source one line for all
+// the rest: strangers must not be able to write our log full.
+type refusalLog struct {
+	log *slog.Logger
+	now func() time.Time
+
+	mu      sync.Mutex // guards windows
+	windows map[netip.Addr]*refusalWindow
+}
+
+// A refusalWindow is one second of one source.
+type refusalWindow struct {
+	began  time.Time
+	lines  int
+	hidden int
+	last   causeway.Code
+}
+
+// A refused is what the log says about a refusal.
+type refused struct {
+	id      causeway.RequestID
+	source  netip.Addr
+	address string // with the port
+	device  causeway.DeviceID
+	method  string
+	host    string
+	path    string // without the query, which can hold secrets
+	err     error
+	code    causeway.Code
+	status  int
+	message string // "request refused" when empty
+}
+
+func newRefusalLog(log *slog.Logger, now func() time.Time) *refusalLog {
+	return &refusalLog{log: log, now: now, windows: make(map[netip.Addr]*refusalWindow)}
+}
+
+// write logs the refusal, or counts it when its source has had its lines for this second.
+func (l *refusalLog) write(ctx context.Context, r *refused) {
+	if !l.mayWrite(r) {
+		return
+	}
+	level := slog.LevelInfo
+	if r.status >= 500 {
+		level = slog.LevelWarn
+	}
+	l.log.LogAttrs(ctx, level, cmp.Or(r.message, "request refused"),
+		slog.String("request_id", r.id.String()),
+		slog.String("code", r.code.String()),
+		slog.Int("status", r.status),
+		slog.String("source", r.address),
+		slog.String("device_id", shown(string(r.device))),
+		slog.String("method", shown(r.method)),
+		slog.String("host", shown(r.host)),
+		slog.String("path", shown(r.path)),
+		slog.String("reason", shown(reasonOf(r.err))),
+	)
+}
+
+func (l *refusalLog) mayWrite(r *refused) bool {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := r.source
+	w := l.windows[key]
+	if w == nil && len(l.windows) >= maxRefusalSources {
+		key = netip.Addr{}
+		w = l.windows[key]
+	}
+	if w == nil {
+		w = &refusalWindow{began: now}
+		l.windows[key] = w
+	}
+	if now.Sub(w.began) >= time.Second {
+		l.tellLocked(key, w)
+		*w = refusalWindow{began: now}
+	}
+	w.last = r.code
+	if w.lines < maxRefusalLines {
+		w.lines++
+		return true
+	}
+	w.hidden++
+	return false
+}
+
+// flush writes the counts of seconds that are over. Run calls it every second.
+func (l *refusalLog) flush(all bool) {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for addr, w := range l.windows {
+		if all || now.Sub(w.began) >= time.Second {
+			l.tellLocked(addr, w)
+			delete(l.windows, addr)
+		}
+	}
+}
+
+func (l *refusalLog) tellLocked(addr netip.Addr, w *refusalWindow) {
+	if w.hidden == 0 {
+		return
+	}
+	source := "several"
+	if addr.IsValid() {
+		source = addr.String()
+	}
+	l.log.Info("more requests refused", "source", source, "count", w.hidden, "last_code", w.last.String())
+}
+
+// reasonOf is the inner side of a refusal: it stays in the log.
+func reasonOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// shown makes a value that a stranger chose safe to write: printable ASCII as it is, everything else escaped, cut
+// at maxShown.
+func shown(s string) string {
+	clean := len(s) <= maxShown
+	for i := 0; clean && i < len(s); i++ {
+		clean = s[i] >= 0x20 && s[i] < 0x7f && s[i] != '\\'
+	}
+	if clean {
+		return s
+	}
+	const hexDigits = "0123456789abcdef"
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if b.Len() >= maxShown {
+			b.WriteString("...")
+			break
+		}
+		switch c := s[i]; {
+		case c == '\\':
+			b.WriteString(`\\`)
+		case c < 0x20 || c >= 0x7f:
+			b.WriteString(`\x`)
+			b.WriteByte(hexDigits[c>>4])
+			b.WriteByte(hexDigits[c&15])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// withoutQuery cuts a request target before the query.
+func withoutQuery(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return path
+}
