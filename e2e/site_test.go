@@ -198,3 +198,9 @@ func (s *site) client(t *testing.T) *http.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
+
+// cli runs a command against the site; it must succeed.
+func (s *site) cli(t *testing.T, args ...string) string {
+	t.Helper()
+	return must(t, "", binary, append(args, "--state", s.state)...)
+}
