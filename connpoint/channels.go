@@ -1,0 +1,399 @@
+package connpoint
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/signed"
+)
+
+const (
+	// dialTimeout bounds a TCP connect, and again the TLS handshake behind it.
+	dialTimeout = 10 * time.Second
+	// leavingDrain is how long a session may live on after its gateway announced to go away.
+	leavingDrain = time.Minute
+)
+
+// place of a channel set. A site has several gateways, and each has its own slot 0.
+type slotKey struct {
+	gateway causeway.GatewayName
+	slot    causeway.Slot
+}
+
+// An aim is what the channels of one slot are dialled to. When any of it changes, they are dialled anew.
+type aim struct {
+	gateway  signed.Gateway // without its instances
+	instance signed.GatewayInstance
+}
+
+func (a aim) key() slotKey { return slotKey{a.gateway.Name, a.instance.Slot} }
+
+func (a aim) address() string {
+	return net.JoinHostPort(a.gateway.Address, strconv.Itoa(a.instance.ChannelPort))
+}
+
+// same reports whether two aims are the same connection to the same instance.
+func (a aim) same(b aim) bool {
+	return a.instance == b.instance && a.gateway.Name == b.gateway.Name && a.gateway.ServiceName == b.gateway.ServiceName &&
+		a.gateway.Address == b.gateway.Address && slices.EqualFunc(a.gateway.ServiceCAs, b.gateway.ServiceCAs, slices.Equal) &&
+		slices.Equal(a.gateway.ServiceCertificateSHA256, b.gateway.ServiceCertificateSHA256)
+}
+
+// aims lists where a config wants channels.
+func (c *config) aims() []aim {
+	var all []aim
+	for _, g := range c.gateways {
+		instances := g.Instances
+		g.Instances = nil
+		for _, i := range instances {
+			all = append(all, aim{g, i})
+		}
+	}
+	return all
+}
+
+// channels keeps the channel sets that the document in force asks for.
+type channels struct {
+	// Fixed at construction.
+	agent  *Agent
+	inside *inside
+	certs  *certificateSource
+	memory *channel.Memory
+	work   sync.WaitGroup // every goroutine of every slot, draining ones included
+
+	mu    sync.Mutex // guards the fields below
+	slots map[slotKey]*slotSet
+	push  pushed
+}
+
+// pushed is the newest gateway document, which gateways get with every hello and whenever it changes.
+type pushed struct {
+	raw        []byte
+	gateway    causeway.GatewayName
+	generation uint64
+}
+
+// A slotSet is the channel set of one slot.
+type slotSet struct {
+	owner  *channels
+	aim    aim
+	trust  *serviceTrust
+	name   string // of the set, in hellos
+	cancel context.CancelFunc
+	log    *slog.Logger
+
+	mu       sync.Mutex // guards the fields below
+	sessions map[*channel.Session]int
+	applied  map[string]channel.Applied
+	lastErr  string
+	redials  uint64
+}
+
+// want brings the channels into line with a config: new slots get theirs at once, those of removed or changed slots
+// drain. ctx is the life of what is started.
+func (c *channels) want(ctx context.Context, aims []aim) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wanted := make(map[slotKey]aim, len(aims))
+	for _, a := range aims {
+		wanted[a.key()] = a
+	}
+	for key, s := range c.slots {
+		if a, ok := wanted[key]; !ok || !a.same(s.aim) {
+			s.log.Info("channels drain", "reason", "no longer in the signed document")
+			s.cancel()
+			delete(c.slots, key)
+		}
+	}
+	for key, a := range wanted {
+		if c.slots[key] == nil {
+			c.startLocked(ctx, key, a)
+		}
+	}
+}
+
+func (c *channels) startLocked(ctx context.Context, key slotKey, a aim) {
+	trust, err := newServiceTrust(a.gateway)
+	if err != nil {
+		c.agent.log().Error("gateway cannot be dialled", "gateway", string(key.gateway), "err", err)
+		return // config has checked it; nothing else can be done here
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &slotSet{
+		owner: c, aim: a, trust: trust, name: rand.Text(), cancel: cancel,
+		log:      c.agent.log().With("gateway", string(key.gateway), "slot", int(key.slot), "instance", string(a.instance.ID)),
+		sessions: make(map[*channel.Session]int), applied: make(map[string]channel.Applied),
+	}
+	if c.slots == nil {
+		c.slots = make(map[slotKey]*slotSet)
+	}
+	c.slots[key] = s
+	for i := range c.agent.connections() {
+		c.work.Go(func() { s.keep(ctx, i) })
+	}
+}
+
+// keep holds connection index of the set until ctx ends.
+func (s *slotSet) keep(ctx context.Context, index int) {
+	log := s.log.With("connection", index)
+	var wait backoff
+	for {
+		up, err := s.connect(ctx, index, log)
+		if ctx.Err() != nil {
+			return
+		}
+		if up >= lasted {
+			wait.reset()
+		}
+		pause := wait.next()
+		s.note(err)
+		log.Warn("channel down", "err", err, "retry_in_ms", pause.Milliseconds())
+		if !sleep(ctx, pause) {
+			return
+		}
+	}
+}
+
+func (s *slotSet) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.redials++
+	if err != nil {
+		s.lastErr = err.Error()
+	}
+}
+
+var errLeaving = errors.New("the gateway instance goes away")
+
+// connect makes one connection and serves it until it is lost, the gateway leaves, or ctx ends. It returns how long
+// the connection was up.
+func (s *slotSet) connect(ctx context.Context, index int, log *slog.Logger) (up time.Duration, err error) {
+	session, err := s.dial(ctx, index)
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	s.add(session, index)
+	log.Info("channel up", "address", s.aim.address())
+	sctx, cancel := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	s.owner.work.Go(func() {
+		defer cancel()
+		err := session.Serve(sctx, &handler{s.owner.inside, s.aim.gateway.Name})
+		s.remove(session)
+		served <- err
+	})
+	// A document that changed between the hello and add was not pushed to this session.
+	s.pushTo(session, s.owner.newest(), log)
+	select {
+	case err := <-served:
+		return time.Since(start), lostCause(err)
+	case <-session.Leaving():
+		// Requests under way finish on the old session while another one is dialled.
+		stop := time.AfterFunc(leavingDrain, cancel)
+		s.owner.work.Go(func() {
+			defer stop.Stop()
+			<-sctx.Done()
+		})
+		return time.Since(start), errLeaving
+	}
+}
+
+func lostCause(err error) error {
+	if err == nil {
+		return errors.New("session ended")
+	}
+	return err
+}
+
+// dial connects, proves who both sides are, and checks that this is the instance that was meant.
+func (s *slotSet) dial(ctx context.Context, index int) (*channel.Session, error) {
+	own, err := s.owner.certs.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	raw, err := s.owner.agent.dial(dctx, "tcp", s.aim.address())
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(channel.Batched(raw), s.trust.config(own))
+	hctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(hctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("TLS with %s: %w", s.aim.address(), err), raw.Close())
+	}
+	session, welcome, err := channel.Connect(ctx, conn, s.hello(index), s.sessionConfig())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("hello to %s: %w", s.aim.address(), err), raw.Close())
+	}
+	if welcome.Instance != s.aim.instance.ID || welcome.Slot != s.aim.instance.Slot {
+		session.Close()
+		return nil, fmt.Errorf("%s is instance %q in slot %d, meant was %q in slot %d", s.aim.address(),
+			welcome.Instance, welcome.Slot, s.aim.instance.ID, s.aim.instance.Slot)
+	}
+	return session, nil
+}
+
+func (s *slotSet) hello(index int) channel.Hello {
+	a := s.owner.agent
+	h := channel.Hello{
+		Site: a.Site, Gateway: s.aim.gateway.Name, ConnectionPoint: a.ID, ConnectionID: a.ConnectionID,
+		Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID, Set: s.name, Index: index, Count: a.connections(), Software: a.Software,
+	}
+	if p := s.owner.newest(); p.raw != nil && p.gateway == h.Gateway {
+		h.Documents = [][]byte{p.raw}
+	}
+	return h
+}
+
+func (s *slotSet) sessionConfig() channel.SessionConfig {
+	return channel.SessionConfig{
+		Logger: s.log, DrainTimeout: s.owner.agent.DrainTimeout, Memory: s.owner.memory, OnApplied: s.onApplied,
+	}
+}
+
+// onApplied notes what the instance made of a document.
+func (s *slotSet) onApplied(a channel.Applied) {
+	if len(a.Kind) > 64 {
+		return
+	}
+	s.mu.Lock()
+	before, known := s.applied[a.Kind]
+	if known || len(s.applied) < 8 { // a gateway names the kinds
+		s.applied[a.Kind] = a
+	}
+	s.mu.Unlock()
+	switch {
+	case a.Error != "":
+		s.log.Warn("document refused by the gateway", "kind", a.Kind, "generation", a.Generation, "err", a.Error)
+	case before.Generation != a.Generation:
+		s.log.Info("document in force at the gateway", "kind", a.Kind, "generation", a.Generation)
+	}
+}
+
+func (s *slotSet) add(session *channel.Session, index int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions[session] = index
+	s.lastErr = ""
+}
+
+func (s *slotSet) remove(session *channel.Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, session)
+}
+
+// newest returns the newest gateway document.
+func (c *channels) newest() pushed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.push
+}
+
+// publish takes a new gateway document and pushes it on all sessions.
+func (c *channels) publish(p pushed) {
+	c.mu.Lock()
+	c.push = p
+	sets := c.sortedLocked()
+	c.mu.Unlock()
+	for _, s := range sets {
+		s.mu.Lock()
+		sessions := make([]*channel.Session, 0, len(s.sessions))
+		for session := range s.sessions {
+			sessions = append(sessions, session)
+		}
+		s.mu.Unlock()
+		for _, session := range sessions {
+			s.pushTo(session, p, s.log)
+		}
+	}
+}
+
+// pushTo sends a document that the instance has not applied yet.
+func (s *slotSet) pushTo(session *channel.Session, p pushed, log *slog.Logger) {
+	if p.raw == nil || p.gateway != s.aim.gateway.Name {
+		return
+	}
+	s.mu.Lock()
+	inForce := s.applied[signed.KindGateway].Generation
+	s.mu.Unlock()
+	if inForce >= p.generation {
+		return
+	}
+	if err := session.Push(p.raw); err != nil {
+		log.Debug("document not pushed", "err", err) // the session is lost; the next hello carries it
+	}
+}
+
+func (c *channels) sortedLocked() []*slotSet {
+	sets := make([]*slotSet, 0, len(c.slots))
+	for _, s := range c.slots {
+		sets = append(sets, s)
+	}
+	slices.SortFunc(sets, func(x, y *slotSet) int {
+		return cmp.Or(cmp.Compare(x.aim.gateway.Name, y.aim.gateway.Name), cmp.Compare(x.aim.instance.Slot, y.aim.instance.Slot))
+	})
+	return sets
+}
+
+// ChannelStatus is the state of the channels to one slot of one gateway.
+type ChannelStatus struct {
+	Gateway   causeway.GatewayName    `json:"gateway"`
+	Slot      causeway.Slot           `json:"slot"`
+	Instance  causeway.InstanceID     `json:"instance"`
+	Address   string                  `json:"address"`
+	State     string                  `json:"state"` // Connected, Disconnected
+	Connected int                     `json:"connected"`
+	Wanted    int                     `json:"wanted"`
+	Redials   uint64                  `json:"redials"`
+	LastError string                  `json:"last_error,omitempty"`
+	Applied   []channel.Applied       `json:"applied,omitempty"`
+	Sessions  []channel.SessionStatus `json:"sessions,omitempty"`
+}
+
+func (c *channels) status() []ChannelStatus {
+	c.mu.Lock()
+	sets := c.sortedLocked()
+	c.mu.Unlock()
+	all := make([]ChannelStatus, 0, len(sets))
+	for _, s := range sets {
+		all = append(all, s.status())
+	}
+	return all
+}
+
+func (s *slotSet) status() ChannelStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := ChannelStatus{
+		Gateway: s.aim.gateway.Name, Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID, Address: s.aim.address(),
+		State: "Disconnected", Connected: len(s.sessions), Wanted: s.owner.agent.connections(), Redials: s.redials, LastError: s.lastErr,
+	}
+	if st.Connected > 0 {
+		st.State = "Connected"
+	}
+	for _, a := range s.applied {
+		st.Applied = append(st.Applied, a)
+	}
+	slices.SortFunc(st.Applied, func(x, y channel.Applied) int { return cmp.Compare(x.Kind, y.Kind) })
+	for session := range s.sessions {
+		st.Sessions = append(st.Sessions, session.Status())
+	}
+	slices.SortFunc(st.Sessions, func(x, y channel.SessionStatus) int { return x.Since.Compare(y.Since) })
+	return st
+}

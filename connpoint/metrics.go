@@ -1,0 +1,76 @@
+package connpoint
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	descConnected = prometheus.NewDesc("causeway_connpoint_channel_connections", "Live connections to a gateway instance.", []string{"gateway", "slot"}, nil)
+	descWanted    = prometheus.NewDesc("causeway_connpoint_channel_connections_wanted", "Connections there should be to a gateway instance.", []string{"gateway", "slot"}, nil)
+	descRedials   = prometheus.NewDesc("causeway_connpoint_channel_redials_total", "Times a connection to a gateway instance was lost or not made.", []string{"gateway", "slot"}, nil)
+	descRequests  = prometheus.NewDesc("causeway_connpoint_requests_total", "Requests carried to a published server.", []string{"endpoint"}, nil)
+	descFailed    = prometheus.NewDesc("causeway_connpoint_requests_failed_total", "Requests that got no complete answer from a published server.", []string{"endpoint"}, nil)
+	descActive    = prometheus.NewDesc("causeway_connpoint_requests_active", "Requests at a published server right now.", []string{"endpoint"}, nil)
+	descBytes     = prometheus.NewDesc("causeway_connpoint_body_bytes_total", "Body bytes carried.", []string{"endpoint", "direction"}, nil)
+	descServer    = prometheus.NewDesc("causeway_connpoint_server_connections", "Connections to a published server.", []string{"endpoint", "state"}, nil)
+	descReachable = prometheus.NewDesc("causeway_connpoint_server_reachable", "0 while dials to a published server fail in a row.", []string{"endpoint"}, nil)
+	descDocument  = prometheus.NewDesc("causeway_connpoint_document_generation", "Generation of the signed document in force.", nil, nil)
+	descValid     = prometheus.NewDesc("causeway_connpoint_document_valid_until_seconds", "End of the signed document's time, in Unix time.", nil, nil)
+	descExpiry    = prometheus.NewDesc("causeway_connpoint_certificate_not_after_seconds", "End of the role certificate, in Unix time.", nil, nil)
+	descMemory    = prometheus.NewDesc("causeway_connpoint_channel_memory_bytes", "Body bytes held for channels.", nil, nil)
+)
+
+// A collector reads the agent when it is asked. Its labels come from signed documents, so there are few.
+type collector struct{ agent *Agent }
+
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descRequests, descFailed, descActive, descBytes,
+		descServer, descReachable, descDocument, descValid, descExpiry, descMemory} {
+		ch <- d
+	}
+}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	for _, s := range c.agent.state.channels.status() {
+		gateway, slot := string(s.Gateway), strconv.Itoa(int(s.Slot))
+		gauge(descConnected, float64(s.Connected), gateway, slot)
+		gauge(descWanted, float64(s.Wanted), gateway, slot)
+		counter(descRedials, float64(s.Redials), gateway, slot)
+	}
+	for _, t := range c.agent.state.inside.counts.endpoints() {
+		name := string(t.name)
+		counter(descRequests, float64(t.total.Load()), name)
+		counter(descFailed, float64(t.failed.Load()), name)
+		gauge(descActive, float64(t.now.Load()), name)
+		counter(descBytes, float64(t.in.Load()), name, "in")
+		counter(descBytes, float64(t.out.Load()), name, "out")
+	}
+	gauge(descMemory, float64(c.agent.state.channels.memory.UsedBytes()))
+	if cert, _ := c.agent.state.certs.state(); cert != nil {
+		gauge(descExpiry, float64(cert.Leaf.NotAfter.Unix()))
+	}
+	cfg := c.agent.state.inside.config.Load()
+	if cfg == nil {
+		return
+	}
+	gauge(descDocument, float64(cfg.header.Generation))
+	gauge(descValid, float64(cfg.header.ValidUntil.Unix()))
+	for _, t := range cfg.targets {
+		s := t.status()
+		gauge(descServer, float64(s.Open-s.Idle), string(s.Name), "in_use")
+		gauge(descServer, float64(s.Idle), string(s.Name), "idle")
+		reachable := 1.0
+		if s.State == "Unreachable" {
+			reachable = 0
+		}
+		gauge(descReachable, reachable, string(s.Name))
+	}
+}

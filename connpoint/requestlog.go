@@ -1,0 +1,58 @@
+package connpoint
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// trafficEvery is how often the traffic report is logged.
+const trafficEvery = 5
+
+// logEnd writes the line about a finished request in the shape that ConfigMgr administrators know. It is there at
+// debug level only. Queries can hold secrets and are left out.
+func (x *exchange) logEnd(ctx context.Context) {
+	log := x.handler.log
+	if !log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	log.DebugContext(ctx, fmt.Sprintf("MessageID: %s RequestURI: %s EndpointName: %s ResponseHeader: HTTP/1.1 %d ~~ ResponseBodySize: %d ElapsedTime: %d ms",
+		x.in.ID(), shownTarget(x.req.Target), x.target.server.Name, x.status, x.replied, time.Since(x.start).Milliseconds()))
+}
+
+// shownTarget is a request target fit for a log: without its query, cut, and in printable ASCII.
+func shownTarget(target []byte) string {
+	path, _, query := bytes.Cut(target, []byte{'?'})
+	if len(path) > 256 {
+		path = path[:256]
+	}
+	path = bytes.Map(func(r rune) rune {
+		if r < '!' || r > '~' {
+			return '.'
+		}
+		return r
+	}, path)
+	if query {
+		return string(path) + "?…"
+	}
+	return string(path)
+}
+
+// logTraffic writes the traffic report every few checks, a line for each server that was asked since the last one.
+func (a *Agent) logTraffic() {
+	s := &a.state
+	if s.checks++; s.checks%trafficEvery != 0 {
+		return
+	}
+	r := s.inside.counts.report(s.started, s.inside.now())
+	for _, e := range r.EndPoints {
+		if e.TotalRequests == s.reported[e.Name] {
+			continue
+		}
+		s.reported[e.Name] = e.TotalRequests
+		a.log().Info("traffic", "endpoint", e.Name, "total_requests", e.TotalRequests, "max_concurrent_requests", e.MaxConcurrentRequests,
+			"total_request_bytes", e.TotalRequestBytes, "total_response_bytes", e.TotalResponseBytes, "failed_requests", e.FailedRequests)
+	}
+}
