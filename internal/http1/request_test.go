@@ -152,7 +152,7 @@ func TestSmallRequestAllocatesNothing(t *testing.T) {
 		}
 		rd.Release()
 	})
-	if n != 0 {
+	if n != 0 && !poolsLeak {
 		t.Errorf("%v allocations for three requests", n)
 	}
 }
@@ -179,7 +179,7 @@ func TestSmallAnswerAllocatesNothing(t *testing.T) {
 		}
 		rd.Release()
 	})
-	if n != 0 {
+	if n != 0 && !poolsLeak {
 		t.Errorf("%v allocations", n)
 	}
 }
