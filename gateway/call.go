@@ -90,6 +90,9 @@ func (c *call) admit(ctx context.Context) error {
 	if c.req.BodyBytes > c.target.maxBodyBytes {
 		return causeway.Refuse(causeway.CodeBodyTooLarge, "Content-Length %d, the rule allows %d", c.req.BodyBytes, c.target.maxBodyBytes)
 	}
+	if c.req.Upgrade != nil && c.req.BodyBytes != 0 {
+		return causeway.Refuse(causeway.CodeUpgradeRefused, "upgrade with a body")
+	}
 	use, err := c.st.entry.enter(&c.target.quota, s.ticks())
 	if err != nil {
 		return err
@@ -172,6 +175,9 @@ func (c *call) problem(ctx context.Context, err error) *problem {
 	p := &problem{id: c.id, code: causeway.CodeOf(err)}
 	if r, ok := errors.AsType[*causeway.Refusal](err); ok {
 		p.retryAfter = r.RetryAfter
+	}
+	if snap := c.s.snapshot.Load(); c.st == nil && snap != nil {
+		c.st = c.conn.stand(snap, c.s.now()) // a request that nobody could read still came from somebody
 	}
 	if c.st == nil || c.st.device == nil {
 		// Nobody we know. Who goes on and on is told to stop in place of the reason, and the connection ends.

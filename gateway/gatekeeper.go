@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/signed"
+	"github.com/causeway-gateway/causeway/siteca"
 )
 
 // A gatekeeper is the Server as the channel sees it.
@@ -205,9 +206,8 @@ func (snap *snapshot) verifyPeer(peer []*x509.Certificate, now time.Time) (*x509
 	return leaf, err
 }
 
-// certifies reports whether the certificate names this connection point of this site, in the form that the site's
-// CA writes: urn:causeway:connection-point:<site>:<id>.
+// certifies reports whether the certificate names this connection point of this site, as the site's CA writes it.
 func certifies(leaf *x509.Certificate, site causeway.SiteID, id causeway.ConnectionPointID) bool {
-	want := "causeway:connection-point:" + string(site) + ":" + string(id)
-	return slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.Scheme == "urn" && u.Opaque == want })
+	want := siteca.ConnectionPointURI(site, id).String()
+	return slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == want })
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/causeway-gateway/causeway/internal/http1"
 	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
+	"github.com/causeway-gateway/causeway/siteca"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -109,7 +110,7 @@ func forServer(c *x509.Certificate) {
 
 func forConnectionPoint(site causeway.SiteID, id causeway.ConnectionPointID) func(*x509.Certificate) {
 	return func(c *x509.Certificate) {
-		c.URIs = []*url.URL{{Scheme: "urn", Opaque: "causeway:connection-point:" + string(site) + ":" + string(id)}}
+		c.URIs = []*url.URL{siteca.ConnectionPointURI(site, id)}
 	}
 }
 
@@ -126,6 +127,7 @@ type fakeBackend struct {
 type seenRequest struct {
 	*channel.Request
 	head http1.Request
+	body string // as answerOK read it
 }
 
 func (f *fakeBackend) Exchange(ctx context.Context, req *channel.Request, d channel.DeviceSide) error {
@@ -182,6 +184,7 @@ func answerOK(_ context.Context, r *seenRequest, d channel.DeviceSide) error {
 		if body, err = io.ReadAll(r.Body); err != nil {
 			return err
 		}
+		r.body = string(body)
 	}
 	if string(r.head.Method) == "HEAD" {
 		return d.Answer(head("200 OK", "Content-Length: 5"), nil, true)

@@ -80,7 +80,7 @@ func (l Limits) check() error {
 		{"RefusalsPerSecond", l.RefusalsPerSecond, 1, 1 << 20},
 	} {
 		if f.n < f.min || f.n > f.max {
-			return fmt.Errorf("Limits.%s is %d; it must be from %d to %d", f.name, f.n, f.min, f.max)
+			return fmt.Errorf("limit %s is %d; it must be from %d to %d", f.name, f.n, f.min, f.max)
 		}
 	}
 	return nil
@@ -122,7 +122,7 @@ func (t Timeouts) check() error {
 		{"Certificates", t.Certificates, time.Hour},
 	} {
 		if f.d < 0 || f.d > f.max {
-			return fmt.Errorf("Timeouts.%s is %v; it must be from 0 to %v", f.name, f.d, f.max)
+			return fmt.Errorf("timeout %s is %v; it must be from 0 to %v", f.name, f.d, f.max)
 		}
 	}
 	return nil

@@ -15,7 +15,6 @@ type problem struct {
 	status     int
 	retryAfter time.Duration
 	close      bool // the connection ends behind it
-	allow      string
 }
 
 // appendBody appends the body: type, title, status, code and request id, all of our own making, so that nothing
