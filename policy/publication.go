@@ -24,7 +24,8 @@ type Publication struct {
 // A Rule allows requests below one path. The rule with the longest matching path decides alone.
 type Rule struct {
 	// Path is a prefix of whole segments, written decoded: "/a" covers "/a" and "/a/b", not "/ab".
-	// It is case-sensitive, except for a management point.
+	// It is case-sensitive, except for a management point. A server that knows one file by several names (other
+	// case, 8.3 names) can be asked past a stricter rule below a wider one: give such a server no wider rule.
 	Path string `json:"path"`
 	// Methods are those allowed. None means DefaultMethods. CONNECT and TRACE are never allowed.
 	Methods []string `json:"methods,omitempty"`
@@ -32,8 +33,8 @@ type Rule struct {
 	MaxBodyBytes int64 `json:"max_body_bytes,omitempty"`
 	// AnswerTimeout is how long the server may take to begin its answer. Zero means DefaultAnswerTimeout.
 	AnswerTimeout Duration `json:"answer_timeout,omitzero"`
-	// IdleTimeout is how long a body or an upgraded connection may pause. Zero means DefaultIdleTimeout, or
-	// DefaultUpgradeIdleTimeout for an upgraded connection.
+	// IdleTimeout is how long a body may pause, either way. Zero means DefaultIdleTimeout. An upgraded connection
+	// may pause for DefaultUpgradeIdleTimeout at least.
 	IdleTimeout Duration `json:"idle_timeout,omitzero"`
 	// WebSocket allows the upgrade to WebSocket, the only one there is.
 	WebSocket bool `json:"websocket,omitempty"`
@@ -47,7 +48,7 @@ type Rule struct {
 
 // What a zero field of Rule or Publication means.
 const (
-	DefaultMaxBodyBytes       = 8 << 30
+	DefaultMaxBodyBytes       = 8 << 30 // bodies are never held, so this guards the server's disk, not our memory
 	DefaultAnswerTimeout      = 120 * time.Second
 	DefaultIdleTimeout        = 60 * time.Second
 	DefaultUpgradeIdleTimeout = 15 * time.Minute

@@ -23,7 +23,7 @@ func checkName(name causeway.ServerName) error {
 	for i, c := range []byte(name) {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 		if !letter && (i == 0 || c != '-' && c != '_' && c != '.') {
-			return fmt.Errorf("%q: want letters, digits and, not in front, - _ .", name)
+			return fmt.Errorf("%q: want letters and digits, and any of -_. behind the first", name)
 		}
 	}
 	if IsReserved(string(name)) {

@@ -6,7 +6,7 @@ import "strings"
 const longestDropped = 40
 
 // spelling is a field name as a server may come to see it: in lower case and with "_" read as "-", because CGI and
-// its heirs make one variable of both.
+// its heirs make one variable of both, and old ones of every other mark too.
 type spelling struct {
 	buf [longestDropped]byte
 	n   int
@@ -18,7 +18,7 @@ func spell[T ~string | ~[]byte](name T) (s spelling) {
 	s.cut = len(name) > longestDropped
 	for i := range s.n {
 		c := lower(name[i])
-		if c == '_' {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
 			c = '-'
 		}
 		s.buf[i] = c

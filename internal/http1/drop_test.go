@@ -25,7 +25,8 @@ func TestDroppedNames(t *testing.T) {
 		{"Content-Digest Server-Timing X-Checksum", false, false, false},
 	} {
 		for name := range strings.FieldsSeq(tt.names) {
-			for _, spelling := range []string{name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"), strings.Replace(name, "-", "_", 1)} {
+			for _, spelling := range []string{name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"), strings.Replace(name, "-", "_", 1),
+				strings.ReplaceAll(name, "-", ".")} {
 				if in, out, tr := DroppedInward(spelling), DroppedOutward([]byte(spelling)), DroppedTrailer(spelling); in != tt.inward || out != tt.outward || tr != tt.trailer {
 					t.Errorf("%s: got inward %v outward %v trailer %v, want %v %v %v", spelling, in, out, tr, tt.inward, tt.outward, tt.trailer)
 				}

@@ -8,51 +8,13 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/http1/http1test"
 )
 
 func TestResponseIsRefusedWhenItHasTwoMeanings(t *testing.T) {
-	for _, tt := range []struct{ name, head string }{
-		{"length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"},
-		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"},
-		{"two equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"},
-		{"length with a plus", "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n"},
-		{"length that overflows", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"},
-		{"other transfer coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"},
-		{"identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n"},
-		{"chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"},
-		{"chunked 204", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"},
-		{"204 with a length", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"},
-		{"100 with a length", "HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n"},
-		{"101 without Upgrade", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n"},
-		{"101 without Connection", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"},
-		{"101 in HTTP/1.0", "HTTP/1.0 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"},
-		{"bare LF", "HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n"},
-		{"bare LF throughout", "HTTP/1.1 200 OK\nContent-Length: 5\n\n"},
-		{"bare CR in a value", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n"},
-		{"bare CR in the reason", "HTTP/1.1 200 OK\rX: y\r\n\r\n"},
-		{"NUL in a value", "HTTP/1.1 200 OK\r\nX: a\x00\r\n\r\n"},
-		{"folded field", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n"},
-		{"space before the colon", "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n"},
-		{"no colon", "HTTP/1.1 200 OK\r\ngarbage\r\n\r\n"},
-		{"other protocol", "ICY 200 OK\r\n\r\n"},
-		{"other version", "HTTP/1.2 200 OK\r\n\r\n"},
-		{"HTTP/2", "HTTP/2 200\r\n\r\n"},
-		{"version in small letters", "http/1.1 200 OK\r\n\r\n"},
-		{"status of two digits", "HTTP/1.1 20 OK\r\n\r\n"},
-		{"status of four digits", "HTTP/1.1 2000 OK\r\n\r\n"},
-		{"status below 100", "HTTP/1.1 099 OK\r\n\r\n"},
-		{"status above 599", "HTTP/1.1 600 OK\r\n\r\n"},
-		{"status with letters", "HTTP/1.1 2x0 OK\r\n\r\n"},
-		{"two spaces before the status", "HTTP/1.1  200 OK\r\n\r\n"},
-		{"tab before the status", "HTTP/1.1\t200 OK\r\n\r\n"},
-		{"no status", "HTTP/1.1\r\n\r\n"},
-		{"HTML", "<html>\r\n\r\n"},
-		{"empty line", "\r\n\r\n"},
-		{"head above 64 KiB", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 64<<10) + "\r\n\r\n"},
-		{"too many fields", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: a\r\n", 101) + "\r\n"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			for _, conn := range []io.Reader{openConn(tt.head), iotest.OneByteReader(openConn(tt.head))} {
+	for _, tt := range http1test.BadAnswers() {
+		t.Run(tt.Name, func(t *testing.T) {
+			for _, conn := range []io.Reader{openConn(tt.Raw), iotest.OneByteReader(openConn(tt.Raw))} {
 				err := NewReader(conn).ReadResponse(&Response{}, []byte("GET"), Limits{})
 				if code := causeway.CodeOf(err); code != causeway.CodeConnectorBadAnswer {
 					t.Errorf("got %v, want %v", err, causeway.CodeConnectorBadAnswer)
@@ -155,5 +117,20 @@ func TestReadResponseReadsInformationalHeadsOneByOne(t *testing.T) {
 	}
 	if rd.Buffered() == 0 {
 		t.Error("bytes behind the answer went unnoticed")
+	}
+}
+
+func TestCutAnswersAreNeverComplete(t *testing.T) {
+	for _, tt := range http1test.CutAnswers() {
+		t.Run(tt.Name, func(t *testing.T) {
+			rd, r := NewReader(strings.NewReader(tt.Raw)), &Response{}
+			if err := rd.ReadResponse(r, []byte("GET"), Limits{}); err != nil {
+				t.Fatal(err)
+			}
+			b := rd.Body(r.BodyBytes, r.Chunked, 0)
+			if body, err := io.ReadAll(b); err == nil || b.Done() {
+				t.Errorf("got %q as a whole body", body)
+			}
+		})
 	}
 }

@@ -1,4 +1,5 @@
-// Package http1test holds the corpus of requests that every front of the gateway must read in the same way.
+// Package http1test holds the corpus of requests that every front of the gateway must read in the same way,
+// and of answers that must never reach a device as whole ones.
 package http1test
 
 import (
