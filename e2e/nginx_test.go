@@ -15,19 +15,29 @@ import (
 // An nginx serves one folder on an address of its own. Everything it writes lies in a folder of the test.
 type nginx struct {
 	*process
-	url string
-	log string // access log: method, path, status, range, bytes sent
+	url  string
+	log  string // access log: method, path, status, range
+	args []string
 }
 
 func startNginx(t *testing.T, root string) *nginx {
 	t.Helper()
-	dir, listen := t.TempDir(), net.JoinHostPort(address(), "8080")
-	user := ""
+	listen := net.JoinHostPort(address(), "8080")
+	n := prepareNginx(t, root, listen)
+	n.process = start(t, command(t, "nginx", n.args...))
+	waitForListener(t, n.process, listen)
+	return n
+}
+
+// prepareNginx writes the configuration of one that listens at listen.
+func prepareNginx(t *testing.T, root, listen string) *nginx {
+	t.Helper()
+	dir, user := t.TempDir(), ""
 	if os.Geteuid() == 0 {
 		user = "user root;"
 	}
-	n := &nginx{url: "http://" + listen, log: filepath.Join(dir, "access.log")}
 	config := filepath.Join(dir, "nginx.conf")
+	n := &nginx{url: "http://" + listen, log: filepath.Join(dir, "access.log"), args: []string{"-e", "stderr", "-c", config}}
 	text := fmt.Sprintf(`
 daemon off; %s worker_processes 1; pid %[2]s/pid; error_log stderr error;
 events { worker_connections 512; }
@@ -42,8 +52,6 @@ http {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n.process = start(t, command(t, "nginx", "-e", "stderr", "-c", config))
-	waitForListener(t, n.process, listen)
 	return n
 }
 
