@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,12 +119,11 @@ func TestResumedSessionIsJudgedAgain(t *testing.T) {
 }
 
 func TestCertificateThatEndsWhileTheConnectionIsOpen(t *testing.T) {
-	now := time.Now()
-	in := run(t, func(c *Config) { c.Now = func() time.Time { return now } })
+	var later atomic.Int64
+	in := run(t, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) } })
 	d := in.dial("pc-1")
 	d.ask(get("/app/")).wants(t, 200, 0)
-	now = now.Add(25 * time.Hour) // the connection's goroutine reads it after the request below was sent
-	in.apply(nil)
+	later.Store(int64(25 * time.Hour))
 	d.ask(get("/app/")).wants(t, 403, causeway.CodeClientCertificateExpired)
 }
 
