@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -102,17 +103,20 @@ func Seal(kind string, format int, generation uint64, issued, validUntil time.Ti
 	return append(raw, frameTail...), nil
 }
 
-// Open verifies a document of the kind and decodes its payload into into, which is changed only on success when it
-// points to a zero value. The signature is judged first: nothing of a forged document is parsed. Generation and
-// time are the caller's to judge (Header.Newer, Header.Stale).
+// Open verifies a document of the kind and decodes its payload into what into points to, whole or not at all. The
+// signature is judged first: nothing of a forged document is parsed. Generation and time are the caller's to judge
+// (Header.Newer, Header.Stale).
 func Open(raw []byte, kind string, keys *KeySet, into any) (Header, error) {
 	b, err := open(raw, kind, keys)
 	if err != nil {
 		return Header{}, err
 	}
-	if err := strictJSON(b.Payload, into); err != nil {
+	target := reflect.ValueOf(into).Elem()
+	fresh := reflect.New(target.Type())
+	if err := strictJSON(b.Payload, fresh.Interface()); err != nil {
 		return Header{}, fmt.Errorf("%s: %w: payload: %w", kind, ErrContent, err)
 	}
+	target.Set(fresh.Elem())
 	return b.header(), nil
 }
 
@@ -199,8 +203,8 @@ func (b *body) check() error {
 		return fmt.Errorf("format %d", b.Format)
 	case b.Generation == 0:
 		return errors.New("generation 0")
-	case len(b.Payload) == 0:
-		return errors.New("no payload")
+	case len(b.Payload) == 0 || b.Payload[0] != '{':
+		return errors.New("the payload is no object")
 	case b.Issued.IsZero() || b.ValidUntil.Before(b.Issued):
 		return fmt.Errorf("valid until %s, issued %s", b.ValidUntil.Format(time.RFC3339), b.Issued.Format(time.RFC3339))
 	}
