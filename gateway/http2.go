@@ -35,6 +35,8 @@ func newHTTP2Front(s *Server) *http2Front {
 	f.server = &http.Server{
 		Handler:   f,
 		Protocols: &protocols,
+		// "OPTIONS *" is judged like everything else.
+		DisableGeneralOptionsHandler: true,
 		// Fields beyond the head that HTTP/1.1 allows are refused there; this bounds what HPACK may unfold.
 		MaxHeaderBytes: s.limits.MaxHeadBytes + http2FieldOverhead*s.limits.MaxFields,
 		IdleTimeout:    s.timeouts.KeepAlive,
@@ -153,6 +155,10 @@ func (x *http2Call) parse() error {
 	r := x.r
 	if hosts := r.Header["Host"]; len(hosts) > 1 || len(hosts) == 1 && hosts[0] != r.Host {
 		return causeway.Refuse(causeway.CodeBadRequest, "Host beside another :authority")
+	}
+	// net/http lets the end of the stream overrule what was declared.
+	if lengths := r.Header["Content-Length"]; len(lengths) > 1 || len(lengths) == 1 && lengths[0] != strconv.FormatInt(r.ContentLength, 10) {
+		return causeway.Refuse(causeway.CodeBadRequest, "Content-Length is not the body's")
 	}
 	b, err := http1.AppendRequestHead(x.raw[:0], []byte(r.Method), []byte(r.RequestURI), []byte(r.Host))
 	if err != nil {
