@@ -70,7 +70,7 @@ func (r *roleProcess) enter() error {
 }
 
 // confineAlone confines a role that stands alone: it keeps what its configuration names. Its ports are open by then.
-func (r *roleProcess) confineAlone(cfg roleConfig, readOnly, readWrite []string) (err error) {
+func (r *roleProcess) confineAlone(cfg roleConfig, readOnly []string, readWrite ...string) (err error) {
 	if r.inherited != nil || cfg.Confine != nil && !*cfg.Confine {
 		return nil
 	}
@@ -110,7 +110,10 @@ func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) erro
 		g.Go(func() error { return serveHTTP(ctx, console.NewHTTPServer(s.admin), admin) })
 	}
 	if s.reload != nil {
-		g.Go(func() error { onHangup(ctx, s.reload); return nil })
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP) // before the parent hears that we are ready, and may send one
+		defer signal.Stop(hangup)
+		g.Go(func() error { onHangup(ctx, hangup, s.reload); return nil })
 	}
 	g.Go(func() error { return s.run(ctx) })
 	if err := r.sayReady(s.ready); err != nil {
@@ -168,13 +171,10 @@ func serveHTTP(ctx context.Context, srv *http.Server, ln net.Listener) error {
 }
 
 // onHangup calls reload for each SIGHUP until ctx ends.
-func onHangup(ctx context.Context, reload func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	defer signal.Stop(signals)
+func onHangup(ctx context.Context, hangup <-chan os.Signal, reload func()) {
 	for {
 		select {
-		case <-signals:
+		case <-hangup:
 			reload()
 		case <-ctx.Done():
 			return

@@ -36,6 +36,7 @@ type upPlan struct {
 	deviceCAFiles    []string
 	listen           string
 	port             int
+	unlimited        bool
 
 	servers     []published
 	address     netip.Addr
@@ -61,6 +62,8 @@ func (p *upPlan) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.deviceCAFiles, "device-ca", nil, "admit device certificates of this CA, `PEM`; may be repeated")
 	f.StringVar(&p.listen, "listen", defaultListen, "`IP` to listen on")
 	f.IntVar(&p.port, "port", defaultPort, "port that devices use")
+	f.BoolVar(&p.unlimited, "limits-off", false, "lift the gateway's own bounds per device and source, for measurements")
+	_ = f.MarkHidden("limits-off")
 }
 
 // check reads and judges everything that can be judged without starting anything. It returns all faults at once.
@@ -227,4 +230,15 @@ func (p *upPlan) name() string {
 		return p.serviceName
 	}
 	return p.address.String()
+}
+
+// dialAddress is where connection points and this machine's own requests reach the front end.
+func (p *upPlan) dialAddress() netip.Addr {
+	switch {
+	case p.address == netip.IPv4Unspecified():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case p.address.IsUnspecified():
+		return netip.IPv6Loopback()
+	}
+	return p.address
 }

@@ -18,9 +18,14 @@ type ready struct {
 	Published        []readyPublished       `json:"published"`
 	Instances        []readyInstance        `json:"instances"`
 	ConnectionPoints []readyConnectionPoint `json:"connection_points"`
+	Balancer         readyProcess           `json:"balancer"`
 	AdminURL         string                 `json:"admin_url"`
 	LogsDir          string                 `json:"logs_dir"`
 	PID              int                    `json:"pid"`
+}
+
+type readyProcess struct {
+	PID int `json:"pid"`
 }
 
 type readyPublished struct {

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/console"
+)
+
+func (a *app) deviceCmd() *cobra.Command {
+	return group("device", "make device certificates of the site's own CA", a.deviceCertCmd())
+}
+
+func (a *app) deviceCertCmd() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "cert NAME",
+		Short: "issue one more device certificate",
+		Long: `Issue a certificate for a device of this name, from the site's own CA. Certificate and key are written to
+DIR/device.crt and DIR/device.key; the site keeps no copy of the key.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withSite(cmd.Context(), func(ctx context.Context, dir state, c *console.Client) error {
+				return a.deviceCert(ctx, dir, c, args[0], out)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "folder to write to, `DIR` (default: devices/NAME in the state folder)")
+	return cmd
+}
+
+func (a *app) deviceCert(ctx context.Context, dir state, c *console.Client, name, out string) error {
+	if out == "" {
+		if name != filepath.Base(name) || name == "." || name == ".." {
+			return badFlag("choose the folder with --out DIR", "device name %q cannot name a folder", name)
+		}
+		out = dir.device(name)
+	}
+	if _, err := os.Lstat(filepath.Join(out, "device.key")); err == nil {
+		return causeway.WithHint(fmt.Errorf("%s holds a device key already", out), "choose another folder with --out DIR, or another name")
+	}
+	d, err := c.IssueDevice(ctx, causeway.DeviceID(name))
+	if err != nil {
+		return err
+	}
+	if err := writeDevice(out, d); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "certificate  %s\nkey          %s\n", filepath.Join(out, "device.crt"), filepath.Join(out, "device.key"))
+	return nil
+}
+
+// writeDevice writes a device's certificate and key into a folder of its owner alone.
+func writeDevice(out string, d console.DeviceCertificate) error {
+	if err := os.MkdirAll(out, 0o700); err != nil {
+		return err
+	}
+	f, err := openOwnFolder(out)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	if err := f.write("device.key", []byte(d.Key)); err != nil {
+		return err
+	}
+	return f.write("device.crt", []byte(d.Certificate))
+}

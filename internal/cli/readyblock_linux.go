@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// A readyBlock is what `up` says to people when it serves.
+type readyBlock struct {
+	ready   *ready
+	state   state
+	dial    netip.AddrPort // the front end, for names that DNS does not know yet
+	took    time.Duration
+	refused visit // the request without a certificate
+	sample  bool
+}
+
+func (b *readyBlock) print(w io.Writer) {
+	r := b.ready
+	first := r.GatewayURL
+	if len(r.Published) > 0 {
+		first = r.Published[0].URL
+	}
+	fmt.Fprintf(w, "\nReady after %s.\n\n  gateway  %s\n", seconds(b.took), r.GatewayURL)
+	for _, p := range r.Published {
+		fmt.Fprintf(w, "  %-7s  %s\n", p.Name, p.URL)
+	}
+	fmt.Fprintf(w, "\nA device with a certificate is let in:\n\n  %s\n", b.curl(first, true))
+	fmt.Fprintf(w, "\nWithout one it is refused (%d %s: the gateway knows devices by their certificates):\n\n  %s\n",
+		b.refused.status, b.refused.code, b.curl(first, false))
+	if b.sample {
+		fmt.Fprintf(w, "\nThis is the sample server. Publish one of your own:\n\n  causeway server add NAME=URL%s\n", b.stateFlag())
+	}
+	fmt.Fprintf(w, "\n  state    %s\n  logs     %s\n  admin    %s (read-only: /metrics /livez /readyz)\n", b.state, r.LogsDir, r.AdminURL)
+	fmt.Fprintf(w, "\nStop with Ctrl-C or: causeway down%s\n", b.stateFlag())
+}
+
+// curl is a line to paste.
+func (b *readyBlock) curl(target string, device bool) string {
+	args := []string{"curl", "--cacert", b.ready.CAFile}
+	if device {
+		args = append(args, "--cert", b.ready.DeviceCertFile, "--key", b.ready.DeviceKeyFile)
+	}
+	if u, err := url.Parse(target); err == nil {
+		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+			args = append(args, "--resolve", fmt.Sprintf("%s:%d:%s", u.Hostname(), b.dial.Port(), b.dial.Addr()))
+		}
+	}
+	return shellLine(append(args, target)...)
+}
+
+func (b *readyBlock) stateFlag() string { return shellLine("", "--state", string(b.state)) }
+
+// shellLine quotes what a shell would take apart.
+func shellLine(args ...string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@%+,"
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		quoted[i] = a
+		if strings.Trim(a, plain) != "" {
+			quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}

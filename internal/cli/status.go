@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-gateway/causeway/console"
+)
+
+func (a *app) statusCmd() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "show how the running site fares",
+		Long:  "Show the running site: its processes, channels, documents and published servers. Exit status 1 when it is not healthy or none runs.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withSite(cmd.Context(), func(ctx context.Context, _ state, c *console.Client) error {
+				st, err := c.Status(ctx)
+				if err != nil {
+					return err
+				}
+				if err := out.print(a.stdout, st, func() error { return a.statusTable(st) }); err != nil {
+					return err
+				}
+				if !st.Healthy {
+					return errSilent
+				}
+				return nil
+			})
+		},
+	}
+	out.flag(cmd)
+	return cmd
+}
+
+func (a *app) statusTable(st console.Status) error {
+	health := "healthy"
+	if !st.Healthy {
+		health = "NOT HEALTHY"
+	}
+	fmt.Fprintf(a.stdout, "site %s, %s, up %s (pid %d, causeway %s)\ngateway  %s\nadmin    %s\nstate    %s\nlogs     %s\n\n",
+		st.Site, health, a.now().Sub(st.Since).Round(time.Second), st.PID, st.Version, st.GatewayURL, st.AdminURL, st.State, st.LogsDir)
+	err := table(a.stdout, "ROLE\tNAME\tPID\tSTATE\tRESTARTS\tCHANNELS\tDOCUMENT", func(w io.Writer) {
+		row := func(role, name string, p console.ProcessStatus, healthy bool, channels, document string) {
+			state := p.State
+			if p.State == "running" && !healthy {
+				state = "running, not healthy"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", role, oneLine(name), p.PID, state, p.Restarts, channels, document)
+		}
+		row("balancer", "balancer", st.Balancer, true, "-", "-")
+		for _, i := range st.Instances {
+			row("gateway", fmt.Sprintf("%s (slot %d)", i.ID, i.Slot), i.Process, i.Healthy, fmt.Sprint(i.Channels), fmt.Sprint(i.Generation))
+		}
+		for _, c := range st.ConnectionPoints {
+			row("connection point", string(c.ID), c.Process, true, fmt.Sprint(c.Channels), fmt.Sprint(c.Generation))
+		}
+		if st.SampleServer != nil {
+			row("sample server", "sample", *st.SampleServer, true, "-", "-")
+		}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	return serverTable(a.stdout, st.Servers)
+}
+
+func serverTable(w io.Writer, servers []console.Published) error {
+	return table(w, "SERVER\tOUTSIDE\tINSIDE\tENDPOINTS", func(w io.Writer) {
+		for _, s := range servers {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Name, s.External, oneLine(s.URL), endpoints(s))
+		}
+	})
+}
+
+// endpoints is the paths of a server's rules, shortened for a table.
+func endpoints(s console.Published) string {
+	if len(s.Rules) == 0 {
+		return "/"
+	}
+	text := s.Rules[0].Path
+	for i, r := range s.Rules[1:] {
+		if i == 3 {
+			return text + fmt.Sprintf(" and %d more", len(s.Rules)-4)
+		}
+		text += " " + r.Path
+	}
+	return oneLine(text)
+}
