@@ -1,42 +1,40 @@
 package network
 
 import (
+	"cmp"
 	"context"
-	"net"
+	"errors"
 	"net/netip"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/causeway-gateway/causeway"
 )
 
-// How long an accept loop rests when the machine is out of descriptors or memory.
+// How long an accept loop rests when the machine is out of descriptors or memory, or says something we do not know.
 const (
 	minRest = 5 * time.Millisecond
 	maxRest = time.Second
 )
 
-// accept takes connections from ln until it is closed, and passes each to deliver, which consumes the descriptor.
-// They never enter the runtime's poller: all that happens to them here is to be sent on. n is the slot of the NAT
-// rule, or -1.
-func (b *Balancer) accept(ctx context.Context, ln *net.TCPListener, n causeway.Slot, deliver func(fd int, f Flow)) {
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	raw, err := ln.SyscallConn()
+// accept takes connections from p until it is closed, and passes each to deliver, which consumes the descriptor.
+// They never enter the runtime's poller: all that happens to them here is to be sent on.
+func (b *Balancer) accept(ctx context.Context, p *port, deliver func(fd int, from netip.AddrPort)) {
+	defer context.AfterFunc(ctx, func() { p.Close() })()
+	raw, err := p.file.SyscallConn()
 	if err != nil {
 		return
 	}
-	local := ln.Addr().(*net.TCPAddr).AddrPort()
 	rest := minRest
 	for {
 		fd, from, failed, err := accept4(raw)
 		switch {
-		case err != nil:
-			return // closed
-		case failed != nil:
+		case errors.Is(err, os.ErrClosed):
+			return
+		case err != nil || failed != nil:
 			b.counters.acceptErrors.Add(1)
 			if rest == minRest {
-				b.log().Warn("accept fails", "address", local.String(), "err", failed)
+				b.log().Warn("accept fails", "address", p.addr.String(), "err", cmp.Or(failed, err))
 			}
 			if !pause(ctx, rest) {
 				return
@@ -44,19 +42,9 @@ func (b *Balancer) accept(ctx context.Context, ln *net.TCPListener, n causeway.S
 			rest = min(2*rest, maxRest)
 		default:
 			rest = minRest
-			b.admit(fd, Flow{Slot: n, Source: from, Destination: destination(fd, local)}, deliver)
+			deliver(fd, from)
 		}
 	}
-}
-
-func (b *Balancer) admit(fd int, f Flow, deliver func(int, Flow)) {
-	b.counters.accepted.Add(1)
-	if b.Allow != nil && !b.Allow(f) {
-		b.counters.denied.Add(1)
-		reset(fd)
-		return
-	}
-	deliver(fd, f)
 }
 
 // rawConn is the part of syscall.RawConn that accept4 needs.
@@ -64,7 +52,7 @@ type rawConn interface {
 	Read(func(fd uintptr) bool) error
 }
 
-// accept4 waits for one connection. failed is what the kernel said about this attempt; err ends the loop. The socket
+// accept4 waits for one connection. failed is what the kernel said about this attempt; err is os.ErrClosed at the end. The socket
 // stays blocking, so that no poller takes it up on its way to the instance.
 func accept4(raw rawConn) (fd int, from netip.AddrPort, failed, err error) {
 	err = raw.Read(func(ln uintptr) bool {

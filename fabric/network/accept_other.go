@@ -4,17 +4,17 @@ package network
 
 import (
 	"context"
-	"net"
-
-	"github.com/causeway-gateway/causeway"
+	"net/netip"
 )
 
 // Connections cannot be handed over here: Add fails before anything is accepted, and what reaches the rule's port is
 // refused.
-func (b *Balancer) accept(ctx context.Context, ln *net.TCPListener, _ causeway.Slot, _ func(int, Flow)) {
-	ln.Close()
+func (b *Balancer) accept(ctx context.Context, p *port, _ func(int, netip.AddrPort)) {
+	p.Close()
 }
 
 func reset(int) {}
 
 func closeFD(int) {}
+
+func destination(_ int, local netip.AddrPort) netip.AddrPort { return local }

@@ -5,13 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/internal/handoff"
@@ -39,7 +36,7 @@ type Balancer struct {
 	counters counters
 
 	mu       sync.Mutex // guards the fields below
-	rule     *net.TCPListener
+	rule     *port
 	slots    [causeway.MaxSlots]*slot
 	launch   func(func(context.Context)) // starts a goroutine that Run waits for; nil unless Run is running
 	finished bool
@@ -56,12 +53,9 @@ type Flow struct {
 
 // slot is one place for an instance: its NAT port stays when the instance is replaced.
 type slot struct {
-	nat     *net.TCPListener
+	nat     *port
 	current atomic.Pointer[instance]
 }
-
-// keepAlive is set on the listeners, whose connections inherit it.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
 
 // Listen binds the rule's port, so that a process may give up the privilege for it before Run. Run calls it if
 // nobody else did.
@@ -74,23 +68,17 @@ func (b *Balancer) Listen(ctx context.Context) error {
 	if err := b.Probe.check(); err != nil {
 		return err
 	}
-	ln, err := b.listen(ctx, cmp.Or(b.Port, causeway.HTTPSPort))
-	b.rule = ln
+	p, err := b.listen(ctx, cmp.Or(b.Port, causeway.HTTPSPort))
+	b.rule = p
 	return err
 }
 
-func (b *Balancer) listen(ctx context.Context, port int) (*net.TCPListener, error) {
-	ip, err := netip.ParseAddr(b.Address)
-	if err != nil {
-		return nil, fmt.Errorf("balancer address %q is not an IP address", b.Address)
-	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	lc.SetMultipathTCP(false) // one kind of socket for the instances
-	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(max(port, 0))))
+func (b *Balancer) listen(ctx context.Context, number int) (*port, error) {
+	p, err := listen(ctx, b.Address, number)
 	if err != nil {
 		return nil, fmt.Errorf("balancer: %w", err)
 	}
-	return ln.(*net.TCPListener), nil
+	return p, nil
 }
 
 // Run serves until ctx ends or the supervisor's end of Control is closed. When it returns, everything it started is
@@ -106,7 +94,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	}
 	launch := func(f func(context.Context)) { running.Go(func() { f(ctx) }) }
 	b.begin(launch)
-	b.log().Info("balancer listens", "address", b.rule.Addr().String())
+	b.log().Info("balancer listens", "address", b.rule.addr.String())
 	if b.Control == nil {
 		<-ctx.Done()
 		return nil
@@ -119,7 +107,7 @@ func (b *Balancer) begin(launch func(func(context.Context))) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.launch = launch
-	launch(func(ctx context.Context) { b.accept(ctx, b.rule, -1, b.balance) })
+	launch(func(ctx context.Context) { b.frontEnd(ctx, b.rule, -1, b.balance) })
 	for n, s := range b.slots {
 		if s != nil {
 			b.launchSlotLocked(causeway.Slot(n), s)
@@ -146,31 +134,31 @@ func (b *Balancer) finish() {
 // Add makes id the instance of a slot, in place of the one that was there, and hands connections over through end,
 // which it takes over and closes in every case. The instance gets public connections once its probe succeeds,
 // channel connections at once. It returns the channel port's address.
-func (b *Balancer) Add(ctx context.Context, n causeway.Slot, id causeway.InstanceID, end *os.File) (channel net.Addr, err error) {
+func (b *Balancer) Add(ctx context.Context, n causeway.Slot, id causeway.InstanceID, end *os.File) (channel netip.AddrPort, err error) {
 	sender, err := handoff.NewSender(end)
 	if err != nil {
-		return nil, fmt.Errorf("add instance %s: %w", id, err)
+		return netip.AddrPort{}, fmt.Errorf("add instance %s: %w", id, err)
 	}
 	if !n.Valid() {
 		sender.Close()
-		return nil, fmt.Errorf("add instance %s: no slot %d", id, n)
+		return netip.AddrPort{}, fmt.Errorf("add instance %s: no slot %d", id, n)
 	}
 	in, err := newInstance(ctx, n, id, sender)
 	if err != nil {
-		return nil, fmt.Errorf("add instance %s: %w", id, err)
+		return netip.AddrPort{}, fmt.Errorf("add instance %s: %w", id, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.finished {
 		in.close()
-		return nil, fmt.Errorf("add instance %s: the balancer has stopped", id)
+		return netip.AddrPort{}, fmt.Errorf("add instance %s: the balancer has stopped", id)
 	}
 	s := b.slots[n]
 	if s == nil {
 		nat, err := b.listenNAT(ctx, n)
 		if err != nil {
 			in.close()
-			return nil, fmt.Errorf("add instance %s: %w", id, err)
+			return netip.AddrPort{}, fmt.Errorf("add instance %s: %w", id, err)
 		}
 		s = &slot{nat: nat}
 		s.current.Store(in)
@@ -181,11 +169,11 @@ func (b *Balancer) Add(ctx context.Context, n causeway.Slot, id causeway.Instanc
 	}
 	b.launchInstanceLocked(in)
 	b.publishLocked()
-	b.log().Info("instance added", "slot", int(n), "instance", string(id), "channel", s.nat.Addr().String(), "health", in.health.Addr().String())
-	return s.nat.Addr(), nil
+	b.log().Info("instance added", "slot", int(n), "instance", string(id), "channel", s.nat.addr.String(), "health", in.health.addr.String())
+	return s.nat.addr, nil
 }
 
-func (b *Balancer) listenNAT(ctx context.Context, n causeway.Slot) (*net.TCPListener, error) {
+func (b *Balancer) listenNAT(ctx context.Context, n causeway.Slot) (*port, error) {
 	base := cmp.Or(b.NATPortBase, causeway.ChannelPortBase)
 	if base < 0 {
 		return b.listen(ctx, -1)
@@ -219,7 +207,7 @@ func (b *Balancer) launchSlotLocked(n causeway.Slot, s *slot) {
 		return
 	}
 	b.launch(func(ctx context.Context) {
-		b.accept(ctx, s.nat, n, func(fd int, _ Flow) { b.translate(s.current.Load(), fd) })
+		b.frontEnd(ctx, s.nat, n, func(fd int, _ Flow) { b.translate(s.current.Load(), fd) })
 	})
 }
 
@@ -230,7 +218,25 @@ func (b *Balancer) launchInstanceLocked(in *instance) {
 	b.launch(func(ctx context.Context) { in.watch(ctx, b.log()) })
 	b.launch(func(ctx context.Context) { in.probe(ctx, b.Probe, b.log()) })
 	b.launch(func(ctx context.Context) {
-		b.accept(ctx, in.health, in.slot, func(fd int, _ Flow) { in.hand(handoff.Health, fd) })
+		b.accept(ctx, in.health, func(fd int, _ netip.AddrPort) {
+			if !in.hand(handoff.Health, fd) {
+				reset(fd)
+			}
+		})
+	})
+}
+
+// frontEnd serves one port that strangers reach. n is the slot of the NAT rule, or -1.
+func (b *Balancer) frontEnd(ctx context.Context, p *port, n causeway.Slot, deliver func(fd int, f Flow)) {
+	b.accept(ctx, p, func(fd int, from netip.AddrPort) {
+		b.counters.accepted.Add(1)
+		f := Flow{Slot: n, Source: from, Destination: destination(fd, p.addr)}
+		if b.Allow != nil && !b.Allow(f) {
+			b.counters.denied.Add(1)
+			reset(fd)
+			return
+		}
+		deliver(fd, f)
 	})
 }
 
@@ -245,14 +251,14 @@ func (b *Balancer) publishLocked() {
 	b.backends.Store(&backends)
 }
 
-// Addr returns the rule's address, nil before Listen.
-func (b *Balancer) Addr() net.Addr {
+// Addr returns the rule's address, the zero value before Listen.
+func (b *Balancer) Addr() netip.AddrPort {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.rule == nil {
-		return nil
+		return netip.AddrPort{}
 	}
-	return b.rule.Addr()
+	return b.rule.addr
 }
 
 func (b *Balancer) log() *slog.Logger {

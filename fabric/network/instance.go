@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,8 @@ type instance struct {
 	slot   causeway.Slot
 	id     causeway.InstanceID
 	sender *handoff.Sender
-	health *net.TCPListener // on loopback; what it accepts is handed over, so the probe tests the hand-over
-	done   chan struct{}    // closed by close
+	health *port         // on loopback; what it accepts is handed over, so the probe tests the hand-over
+	done   chan struct{} // closed by close
 	once   sync.Once
 
 	healthy atomic.Bool
@@ -36,14 +35,12 @@ type instance struct {
 
 // newInstance takes the sender over.
 func newInstance(ctx context.Context, slot causeway.Slot, id causeway.InstanceID, sender *handoff.Sender) (*instance, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
+	health, err := listen(ctx, "127.0.0.1", 0)
 	if err != nil {
 		sender.Close()
 		return nil, fmt.Errorf("health port: %w", err)
 	}
-	return &instance{slot: slot, id: id, sender: sender, health: ln.(*net.TCPListener), done: make(chan struct{})}, nil
+	return &instance{slot: slot, id: id, sender: sender, health: health, done: make(chan struct{})}, nil
 }
 
 // close takes the instance out of service. What was handed over stays with it.

@@ -53,7 +53,7 @@ func (p Probe) check() error {
 func (in *instance) probe(ctx context.Context, p Probe, log *slog.Logger) {
 	judge := judge{probe: p}
 	for {
-		err := p.once(ctx, in.health.Addr().String())
+		err := p.once(ctx, in.health.addr.String())
 		if ctx.Err() != nil {
 			return
 		}

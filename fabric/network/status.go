@@ -47,12 +47,12 @@ func (b *Balancer) Status() Status {
 		Instances: []InstanceStatus{},
 	}
 	if b.rule != nil {
-		s.FrontEnd = b.rule.Addr().String()
+		s.FrontEnd = b.rule.addr.String()
 	}
 	for _, slot := range b.slots {
 		if slot != nil {
 			i := slot.current.Load().status()
-			i.Channel = slot.nat.Addr().String()
+			i.Channel = slot.nat.addr.String()
 			s.Instances = append(s.Instances, i)
 		}
 	}
@@ -64,7 +64,7 @@ func (in *instance) status() InstanceStatus {
 	defer in.mu.Unlock()
 	s := InstanceStatus{
 		Slot: in.slot, Instance: in.id, Healthy: in.healthy.Load(), Gone: in.gone.Load(),
-		Health: in.health.Addr().String(), Public: in.public.Load(), Channels: in.channel.Load(), Busy: in.busy.Load(),
+		Health: in.health.addr.String(), Public: in.public.Load(), Channels: in.channel.Load(), Busy: in.busy.Load(),
 		LastProbe: in.lastProbe,
 	}
 	if in.probeErr != nil {

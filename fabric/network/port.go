@@ -1,0 +1,43 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+)
+
+// keepAlive is set on the listeners, whose connections inherit it.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
+
+// A port is a listening socket whose connections we accept by hand (package net would make each one its own first).
+type port struct {
+	file *os.File
+	addr netip.AddrPort
+}
+
+// listen binds address:number; a number of 0 or less means any free one.
+func listen(ctx context.Context, address string, number int) (*port, error) {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return nil, fmt.Errorf("address %q is not an IP address", address)
+	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	lc.SetMultipathTCP(false) // one kind of socket for the instances
+	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(max(number, 0))))
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	f, err := ln.(*net.TCPListener).File() // a duplicate: the port stays open
+	if err != nil {
+		return nil, err
+	}
+	return &port{file: f, addr: ln.Addr().(*net.TCPAddr).AddrPort()}, nil
+}
+
+// Close ends accept.
+func (p *port) Close() error { return p.file.Close() }
