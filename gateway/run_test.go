@@ -154,6 +154,7 @@ func TestAdminSurface(t *testing.T) {
 	in := run(t)
 	in.dial("pc-1").ask(get("/app/")).wants(t, 200, 0)
 	in.dialTLS(in.clientTLS()).ask(get("/app/"))
+	waitFor(t, func() bool { return in.inFlight.Load() == 0 })
 	ask := func(method, path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		in.AdminHandler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
@@ -195,6 +196,7 @@ func TestSummaryLinesHaveTheKnownForm(t *testing.T) {
 	d := in.dial("pc-1")
 	d.ask("POST /app/x HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 4\r\n\r\nbody").wants(t, 200, 0)
 	d.ask(get("/app/y")).wants(t, 200, 0)
+	waitFor(t, func() bool { return in.inFlight.Load() == 0 })
 	in.traffic.summarise(t.Context(), in.log)
 	in.traffic.summarise(t.Context(), in.log)
 	const want = `RequestUri: https://gateway.test/app/ RequestCount: 2 RequestSize: 4 Bytes ResponseCount: 2 ResponseSize: 16 Bytes AverageElapsedTime: `
