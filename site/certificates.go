@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/identity"
 	"github.com/causeway-gateway/causeway/siteca"
 )
 
@@ -95,8 +96,8 @@ func (s *Store) ReplaceDeviceCAs(ctx context.Context, by string, certs []*x509.C
 }
 
 func (s *Store) addDeviceCA(ctx context.Context, by string, c *x509.Certificate) error {
-	if !c.IsCA || !c.BasicConstraintsValid {
-		return usage("give the certificate of the authority that signs the devices' certificates", "%s is not a CA", c.Subject)
+	if _, err := identity.ParseCA(c.Raw); err != nil {
+		return usage("give the certificate of the authority that signs the devices' certificates", "%q cannot vouch for devices: %v", c.Subject, err)
 	}
 	name := c.Subject.CommonName
 	if name == "" {

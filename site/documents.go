@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -47,18 +48,24 @@ type contents struct {
 	gateways  []Gateway
 	points    []ConnectionPoint
 	deviceCAs []DeviceCA
+	blocks    []Block
 }
 
 func (s *Store) contents(ctx context.Context, tx *sql.Tx) (c contents, err error) {
-	var errs [4]error
+	var errs [5]error
 	c.servers, errs[0] = s.servers(ctx, tx)
 	c.gateways, errs[1] = s.gateways(ctx, tx)
 	c.points, errs[2] = s.connectionPoints(ctx, tx)
 	c.deviceCAs, errs[3] = s.deviceCAs(ctx, tx)
+	c.blocks, errs[4] = s.blocks(ctx, tx)
 	return c, errors.Join(errs[:]...)
 }
 
 func (s *Store) sign(c contents, generation uint64) (Documents, error) {
+	// What nobody could obey is not signed: gateways would refuse it whole, and this way the operator hears of it.
+	if _, err := identity.NewVerifier(s.trust(c)); err != nil {
+		return Documents{}, fmt.Errorf("device trust: %w", err)
+	}
 	issued := s.now()
 	until := issued.Add(DocumentValidity)
 	out := Documents{Generation: generation, Gateways: map[causeway.GatewayName][]byte{}}
@@ -81,6 +88,9 @@ func (s *Store) trust(c contents) identity.Trust {
 	t := identity.Trust{CAs: []identity.CA{{Name: siteDeviceCA, Certificate: s.deviceCA.Certificate.Raw}}}
 	for _, ca := range c.deviceCAs {
 		t.CAs = append(t.CAs, identity.CA{Name: ca.Name, Certificate: ca.Certificate.Raw, Intermediate: issuedAmong(ca, c.deviceCAs)})
+	}
+	for _, b := range c.blocks {
+		t.Blocked = append(t.Blocked, b.Block)
 	}
 	return t
 }

@@ -176,8 +176,8 @@ func (s *Store) AddConnectionPoint(ctx context.Context, by string, id causeway.C
 	if i := slices.IndexFunc(all, func(c ConnectionPoint) bool { return c.ID == id }); i >= 0 {
 		return all[i], nil
 	}
-	if id == "" || len(id) > 64 {
-		return ConnectionPoint{}, usage("use 1 to 64 characters", "connection point name %q", id)
+	if !folderName(string(id)) {
+		return ConnectionPoint{}, usage("use 1 to 64 lower-case letters, digits and hyphens", "connection point name %q", id)
 	}
 	c := ConnectionPoint{ID: id, ConnectionID: rand.Text(), Created: s.now().UTC().Round(0)}
 	return c, s.change(ctx, record{By: by, Action: "connection-point.add", Subject: string(id)}, func(tx *sql.Tx) error {
@@ -185,6 +185,16 @@ func (s *Store) AddConnectionPoint(ctx context.Context, by string, id causeway.C
 			string(c.ID), c.ConnectionID, c.Created.Format(time.RFC3339Nano))
 		return err
 	})
+}
+
+// folderName says whether a name is safe as the name of a folder everywhere, as a common name and in a URI.
+func folderName(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64 && s[0] != '-'
 }
 
 // RemoveConnectionPoint takes the right to connect away.

@@ -6,8 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,8 +63,11 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("site store: %w", err)
 	}
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"+
-		"&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)")
+	dsn, err := dataSource(path)
+	if err != nil {
+		return nil, fmt.Errorf("site store: %w", err)
+	}
+	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, fmt.Errorf("site store %s: %w", path, err)
 	}
@@ -72,6 +77,21 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 		return nil, fmt.Errorf("site store %s: %w", path, errors.Join(err, db.Close()))
 	}
 	return s, nil
+}
+
+// dataSource names the database to the driver. It is a URI, so a path may hold what a URI uses for itself.
+func dataSource(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // a drive letter
+	}
+	u := url.URL{Scheme: "file", Path: path, RawQuery: "_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)"}
+	return u.String(), nil
 }
 
 // Close closes the store.
@@ -104,6 +124,8 @@ CREATE TABLE certificate (serial TEXT PRIMARY KEY, kind TEXT NOT NULL, subject T
 	not_after TEXT NOT NULL, issued TEXT NOT NULL) STRICT;
 CREATE TABLE audit (seq INTEGER PRIMARY KEY, time TEXT NOT NULL, by TEXT NOT NULL, action TEXT NOT NULL,
 	subject TEXT NOT NULL, detail TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE) STRICT;
+`, `
+CREATE TABLE block (body TEXT PRIMARY KEY, reason TEXT NOT NULL, created TEXT NOT NULL) STRICT;
 `}
 
 // migrate makes the tables, and the keys of a new site.
