@@ -18,6 +18,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net/netip"
 	"net/url"
@@ -43,12 +44,17 @@ type Authority struct {
 	key         *ecdsa.PrivateKey
 }
 
-// Issued is a certificate with its key.
+// Issued is a certificate with its key. It does not print its key.
 type Issued struct {
 	Certificate *x509.Certificate
 	CertPEM     []byte // the certificate, without its issuer
 	KeyPEM      []byte // PKCS #8
 }
+
+// String, GoString and LogValue keep the key out of logs.
+func (i Issued) String() string       { return i.Certificate.Subject.String() }
+func (i Issued) GoString() string     { return i.String() }
+func (i Issued) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
 // New makes an authority that issues end certificates only.
 func New(commonName string, now time.Time) (*Authority, error) {
@@ -114,7 +120,11 @@ func (a *Authority) IssueService(names []string, now time.Time) (Issued, error) 
 	if len(names) == 0 {
 		return Issued{}, errors.New("a service certificate needs a name")
 	}
-	return a.issue(now, ServiceLifetime, pkix.Name{CommonName: names[0]}, func(t *x509.Certificate) {
+	subject := pkix.Name{CommonName: names[0]}
+	if len(names[0]) > maxCommonName {
+		subject = pkix.Name{Organization: []string{"Causeway"}} // the names stand among the alternative names anyway
+	}
+	return a.issue(now, ServiceLifetime, subject, func(t *x509.Certificate) {
 		for _, n := range names {
 			if ip, err := netip.ParseAddr(n); err == nil {
 				t.IPAddresses = append(t.IPAddresses, ip.AsSlice())
@@ -161,6 +171,9 @@ func (a *Authority) issue(now time.Time, life time.Duration, subject pkix.Name, 
 	if err != nil {
 		return Issued{}, err
 	}
+	if !t.NotBefore.Before(a.Certificate.NotAfter) {
+		return Issued{}, fmt.Errorf("the authority %q has expired on %s", a.Certificate.Subject, a.Certificate.NotAfter.Format(time.RFC3339))
+	}
 	if t.NotAfter.After(a.Certificate.NotAfter) {
 		t.NotAfter = a.Certificate.NotAfter
 	}
@@ -200,7 +213,7 @@ func sign(t, parent *x509.Certificate, pub crypto.PublicKey, by *ecdsa.PrivateKe
 	if err != nil {
 		return nil, err
 	}
-	// RFC 7093 method 1: the first 160 bits of the SHA-256 of the key.
+	// The first 160 bits of the SHA-256 of the key with its algorithm: RFC 5280 4.2.1.2 leaves the form to us.
 	id := sha256.Sum256(spki)
 	t.SubjectKeyId = id[:20]
 	der, err := x509.CreateCertificate(rand.Reader, t, parent, pub, by)

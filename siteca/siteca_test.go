@@ -4,11 +4,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/identity"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -125,5 +127,55 @@ func TestAuthoritySurvivesStorage(t *testing.T) {
 	other := authority(t)
 	if _, err := Load(other.Certificate.Raw, key); err == nil {
 		t.Error("Load accepts a key of another authority")
+	}
+}
+
+func TestLongServiceNameHasNoCommonName(t *testing.T) {
+	a := authority(t)
+	name := strings.Repeat("a", 60) + ".example"
+	i, err := a.IssueService([]string{name}, now)
+	if err != nil || i.Certificate.Subject.CommonName != "" {
+		t.Fatalf("common name %q, %v", i.Certificate.Subject.CommonName, err)
+	}
+	if err := verify(t, a, i, x509.ExtKeyUsageServerAuth, name); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExpiredAuthorityIssuesNothing(t *testing.T) {
+	a := authority(t)
+	if i, err := a.IssueDevice("pc", now.Add(AuthorityLifetime-time.Hour)); err != nil || !i.Certificate.NotAfter.Equal(a.Certificate.NotAfter) {
+		t.Errorf("shortly before its end: %v", err)
+	}
+	if _, err := a.IssueDevice("pc", now.Add(AuthorityLifetime+time.Hour)); err == nil {
+		t.Error("an expired authority issues")
+	}
+}
+
+func TestIssuedDoesNotPrintItsKey(t *testing.T) {
+	i, err := authority(t).IssueDevice("pc", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{fmt.Sprintf("%v", i), fmt.Sprintf("%+v", i), fmt.Sprintf("%#v", i), fmt.Sprint(i.LogValue())} {
+		if text != "CN=pc" {
+			t.Errorf("prints %.80s", text)
+		}
+	}
+}
+
+// TestDevicePassesTheVerifier: what the site issues is what gateways admit.
+func TestDevicePassesTheVerifier(t *testing.T) {
+	a := authority(t)
+	i, err := a.IssueDevice("pc-17", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := identity.NewVerifier(identity.Trust{CAs: []identity.CA{{Name: "site", Certificate: a.Certificate.Raw}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := v.Verify([][]byte{i.Certificate.Raw}, now); err != nil || d.ID != "pc-17" {
+		t.Errorf("%v, %v", d, err)
 	}
 }
