@@ -108,11 +108,12 @@ func TestAptWithoutACertificateIsRefused(t *testing.T) {
 	n := startNginx(t, r.root)
 	s := up(t, "--publish", "debian="+n.url)
 	a := newApt(t, r, s.publishedURL(t, "debian"), fmt.Sprintf(`Acquire::https::CAInfo "%s"; Acquire::Retries "0";`, s.CAFile))
+	before := len(n.requests(t)) // up asks once by itself whether the server answers
 	got := a.get(t, t.TempDir(), "update")
 	if got.code == 0 || !strings.Contains(got.stdout+got.stderr, "403") {
 		t.Errorf("apt-get update ended with %d, want a refusal with 403:\n%s%s", got.code, got.stdout, got.stderr)
 	}
-	if lines := n.requests(t); len(lines) != 0 {
-		t.Errorf("requests of a stranger reached the server: %q", lines)
+	if lines := n.requests(t); len(lines) != before {
+		t.Errorf("requests of a stranger reached the server: %q", lines[before:])
 	}
 }

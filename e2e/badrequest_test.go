@@ -11,7 +11,7 @@ import (
 )
 
 // TestBadRequestsEndAtTheGateway sends what must never reach a server. Behind every bad request stands another, well
-// formed: it must not be answered either, because nobody can know where the bad one ends.
+// formed: after a bad form it must not be answered either, because nobody can know where the bad request ends.
 func TestBadRequestsEndAtTheGateway(t *testing.T) {
 	o := startOrigin(t)
 	s := up(t, "--publish", "app="+o.url)
@@ -74,9 +74,9 @@ func TestBadRequestsEndAtTheGateway(t *testing.T) {
 		{"URI of 9 KiB", "GET /app/" + strings.Repeat("a", 9<<10) + " HTTP/1.1\r\n" + h + "\r\n", []int{414}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := o.requests.Load()
 			c := s.raw(t, config)
-			c.send(tt.request + "GET /app/smuggled HTTP/1.1\r\n" + h + "\r\n")
+			behind := "/behind/" + strings.ReplaceAll(tt.name, " ", "-")
+			c.send(tt.request + "GET /app" + behind + " HTTP/1.1\r\n" + h + "\r\n")
 			got, ok := c.answer(t, "GET")
 			if !ok {
 				t.Fatal("the gateway closed without an answer")
@@ -87,19 +87,22 @@ func TestBadRequestsEndAtTheGateway(t *testing.T) {
 			if code := problem(t, got.body); !strings.Contains(code, "CMGService_") || got.Header.Get("Content-Type") != "application/problem+json" {
 				t.Errorf("the refusal does not name its hop: %s, %s", code, got.Header.Get("Content-Type"))
 			}
-			if got.StatusCode == 400 && !c.closed() {
+			if got.StatusCode == 421 || got.StatusCode == 405 {
+				return // the form was good, so the connection may go on
+			}
+			if !c.closed() {
 				t.Error("the connection went on")
 			}
-			// What a chunked body turns out to be is known only after its head was passed on.
-			if n := o.requests.Load() - before; n > 0 && !strings.Contains(tt.request, "chunked\r\n\r\n") {
-				t.Errorf("%d requests reached the server", n)
+			for _, target := range o.targets() {
+				if target == behind {
+					t.Error("the request behind the bad one was served")
+				}
+				// What a chunked body turns out to be is known only after its head was passed on.
+				if target == "/x" && !strings.Contains(tt.request, "chunked\r\n\r\n") {
+					t.Error("the bad request reached the server")
+				}
 			}
 		})
-	}
-	for _, seen := range o.seen {
-		if strings.Contains(seen.Target, "smuggled") {
-			t.Errorf("the request behind a bad one was served: %+v", seen)
-		}
 	}
 }
 
