@@ -160,7 +160,8 @@ func (x *exchange) passOn() bool {
 	return true
 }
 
-// readSome waits for data and returns all that came with it.
+// readSome waits for data and returns all that came with it. The line end behind a chunk alone is not a reason to go
+// on: the next chunk may be an event that comes in an hour.
 func (x *exchange) readSome(body *http1.BodyReader, buf []byte) (n int, err error) {
 	if err := x.conn.SetReadDeadline(time.Now().Add(time.Duration(x.verdict.Rule.IdleTimeout))); err != nil {
 		return 0, err
@@ -168,7 +169,7 @@ func (x *exchange) readSome(body *http1.BodyReader, buf []byte) (n int, err erro
 	for n < len(buf) && err == nil {
 		var m int
 		m, err = body.Read(buf[n:])
-		if n += m; x.conn.buffered() == 0 {
+		if n += m; x.conn.buffered() <= len("\r\n") {
 			break
 		}
 	}
