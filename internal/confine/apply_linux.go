@@ -29,7 +29,8 @@ func Apply(p Policy) (Report, error) {
 		return Report{}, fmt.Errorf("confine: no new privileges: %w", err)
 	}
 	// Files before the user: the rules are opened with the rights we still have, and "." needs none.
-	if err := restrictFiles(p, becomes); err != nil {
+	r := Report{Supported: true}
+	if err := restrict(p, becomes, &r); err != nil {
 		return Report{}, fmt.Errorf("confine: %w", err)
 	}
 	if drop {
@@ -50,7 +51,8 @@ func Apply(p Policy) (Report, error) {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return Report{}, fmt.Errorf("confine: no core dumps: %w", err)
 	}
-	return report(p)
+	err := r.read(p)
+	return r, err
 }
 
 // enter makes the role's folder its own and the working directory.
@@ -78,22 +80,22 @@ func become(uid, gid int) error {
 	return nil
 }
 
-// report asks the kernel what is in force, and fails if what must never be missing is.
-func report(p Policy) (Report, error) {
-	r := Report{Supported: true, UID: os.Getuid(), GID: os.Getgid()}
-	r.landlock()
+// read asks the kernel what is in force, and fails if what must never be missing is.
+func (r *Report) read(p Policy) error {
+	r.UID, r.GID = os.Getuid(), os.Getgid()
 	nnp, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	r.NoNewPrivileges = err == nil && nnp == 1
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	r.NotDumpable = err == nil && dumpable == 0
-	if r.UID == 0 {
-		r.Missing = append(r.Missing, "a user of its own (runs as root)")
-	}
 	if !r.NoNewPrivileges || !r.NotDumpable {
-		return r, errors.New("confine: the kernel did not take privileges away")
+		return errors.New("confine: the kernel did not take privileges away")
 	}
-	if p.UID != 0 && r.UID == 0 {
-		return r, fmt.Errorf("confine: still root, not user %d", p.UID)
+	if r.UID != 0 {
+		return nil
 	}
-	return r, nil
+	r.Missing = append(r.Missing, "a user of its own (runs as root)")
+	if p.UID != 0 {
+		return fmt.Errorf("confine: still root, not user %d", p.UID)
+	}
+	return nil
 }

@@ -14,8 +14,17 @@ import (
 // kernel alone never takes something from a role that works.
 var abi = landlock.V7
 
-// restrictFiles applies Landlock as far as the kernel has it: files always, signals and abstract sockets from ABI 6 on.
-func restrictFiles(p Policy, uid int) error {
+// landlockVersion asks the kernel; tests replace it.
+var landlockVersion = ll.LandlockGetABIVersion
+
+// restrict applies Landlock as far as the kernel has it, and reports it: files always, signals and abstract sockets
+// from ABI 6 on.
+func restrict(p Policy, uid int, r *Report) error {
+	version, err := landlockVersion()
+	if err != nil {
+		r.Missing = append(r.Missing, fmt.Sprintf("landlock (%v)", err))
+		return nil
+	}
 	rules, err := fileRules(p, uid)
 	if err != nil {
 		return err
@@ -25,6 +34,15 @@ func restrictFiles(p Policy, uid int) error {
 	if err := c.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
+	r.LandlockABI, r.Files = version, true
+	// Before this fix the threads of one process could not signal each other; the library then leaves signals alone.
+	const threadSignalsFixed = 1 << 1
+	errata, err := ll.LandlockGetErrata()
+	if version < 6 || err != nil || errata&threadSignalsFixed == 0 {
+		r.Missing = append(r.Missing, "signal scope", "abstract socket scope")
+		return nil
+	}
+	r.Signals, r.AbstractSockets = true, true
 	return nil
 }
 
@@ -107,22 +125,4 @@ func resolvConf(path string, uid int) []string {
 		return []string{dir}
 	}
 	return []string{real}
-}
-
-// landlock fills in what Landlock does on this kernel.
-func (r *Report) landlock() {
-	version, err := ll.LandlockGetABIVersion()
-	if err != nil {
-		r.Missing = append(r.Missing, fmt.Sprintf("landlock (%v)", err))
-		return
-	}
-	r.LandlockABI, r.Files = version, true
-	// Before this fix the threads of one process could not signal each other; the library then leaves signals alone.
-	const threadSignalsFixed = 1 << 1
-	errata, err := ll.LandlockGetErrata()
-	if version >= 6 && err == nil && errata&threadSignalsFixed != 0 {
-		r.Signals, r.AbstractSockets = true, true
-		return
-	}
-	r.Missing = append(r.Missing, "signal scope", "abstract socket scope")
 }
