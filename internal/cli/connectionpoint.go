@@ -42,7 +42,12 @@ func (a *app) connectionPointRunCmd() *cobra.Command {
 		Long: `Run one connection point. It dials out to every instance that its documents name and listens nowhere.
 It looks into its documents folder once a second; SIGHUP makes it look at once.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return r.runConnectionPoint(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := r.configured(cmd); err != nil {
+				return err
+			}
+			return r.runConnectionPoint(cmd.Context())
+		},
 	}
 	r.flags(cmd)
 	return cmd

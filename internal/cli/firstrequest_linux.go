@@ -81,8 +81,8 @@ func refusalCode(resp *http.Response) string {
 func (v *visitor) retry(ctx context.Context, url string, device *tls.Certificate) (visit, error) {
 	for {
 		got, err := v.get(ctx, url, device)
-		if err == nil && !passing(got.code) {
-			return got, nil
+		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted || err == nil && !passing(got.code) {
+			return got, err
 		}
 		select {
 		case <-ctx.Done():

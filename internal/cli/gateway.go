@@ -51,7 +51,12 @@ func (a *app) gatewayRunCmd() *cobra.Command {
 		Long: `Run one gateway instance. It takes its listeners from systemd (sockets named devices, channels and health)
 or binds the addresses of its configuration. SIGHUP makes it read its certificate and document again.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return r.runGateway(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := r.configured(cmd); err != nil {
+				return err
+			}
+			return r.runGateway(cmd.Context())
+		},
 	}
 	r.flags(cmd)
 	return cmd

@@ -25,9 +25,14 @@ func (b *readyBlock) print(w io.Writer) {
 	if len(r.Published) > 0 {
 		first = r.Published[0].URL
 	}
-	fmt.Fprintf(w, "\nReady after %s.\n\n  gateway  %s\n", seconds(b.took), r.GatewayURL)
+	fmt.Fprintf(w, "\nReady after %s.\n\n", seconds(b.took))
+	width := len("gateway")
 	for _, p := range r.Published {
-		fmt.Fprintf(w, "  %-7s  %s\n", p.Name, p.URL)
+		width = max(width, len(p.Name))
+	}
+	fmt.Fprintf(w, "  %-*s  %s\n", width, "gateway", r.GatewayURL)
+	for _, p := range r.Published {
+		fmt.Fprintf(w, "  %-*s  %s\n", width, p.Name, p.URL)
 	}
 	fmt.Fprintf(w, "\nA device with a certificate is let in:\n\n  %s\n", b.curl(first, true))
 	fmt.Fprintf(w, "\nWithout one it is refused (%d %s: the gateway knows devices by their certificates):\n\n  %s\n",

@@ -53,7 +53,14 @@ func (r *roleProcess) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.config, "config", "", "configuration `FILE`")
 	cmd.Flags().IntVar(&r.user, "user", 0, "user id to become")
 	_ = cmd.Flags().MarkHidden("user")
-	_ = cmd.MarkFlagRequired("config")
+}
+
+// configured refuses a call without --config.
+func (r *roleProcess) configured(cmd *cobra.Command) error {
+	if r.config == "" {
+		return usageError(cmd, errors.New("--config FILE is missing"))
+	}
+	return nil
 }
 
 // enter takes over what the parent gave, and under `up` confines the process.

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -218,8 +217,6 @@ func (u *upRun) newCredential() error {
 	u.credential = rand.Text()
 	return writeFile(u.dir.adminToken(), []byte(u.credential+"\n"))
 }
-
-var errNoServer = errors.New("no server is published")
 
 // externals returns where devices find each server, in the order of the servers.
 func externals(g site.Gateway, servers []site.Server) ([]string, error) {

@@ -86,7 +86,7 @@ type upRun struct {
 func (a *app) up(ctx context.Context, p *upPlan) (err error) {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	u := &upRun{app: a, plan: p, progress: a.newProgress(), since: a.now(), quit: quit}
+	u := &upRun{app: a, plan: p, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}
 	if u.dir, err = a.stateDir(); err != nil {
 		return err
 	}
@@ -98,6 +98,7 @@ func (a *app) up(ctx context.Context, p *upPlan) (err error) {
 	defer u.killOnSecondInterrupt()()
 	if err := u.start(ctx); err != nil {
 		u.stop()
+		u.sayWhatRolesSaid()
 		claim.undo()
 		return err
 	}
@@ -205,7 +206,7 @@ func (u *upRun) startBalancer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u.fleet = &fleet{log: u.log.Logger, exe: exe, env: childEnv(u.app.getenv), changed: u.processChanged}
+	u.fleet.log, u.fleet.exe, u.fleet.env, u.fleet.changed = u.log.Logger, exe, childEnv(u.app.getenv), u.processChanged
 	u.fleet.members.Logger = u.log.Logger
 	f, err := openFolder(u.dir.path("balancer"), u.user(balancerUser))
 	if err != nil {
@@ -293,9 +294,7 @@ func (u *upRun) stop() {
 	if err := u.setReady(nil); err != nil {
 		fmt.Fprintf(u.app.stderr, "causeway: error: %v\n", err)
 	}
-	if u.fleet != nil {
-		u.fleet.stopAll()
-	}
+	u.fleet.stopAll()
 	if u.admin != nil {
 		u.admin.close()
 	}
@@ -313,15 +312,29 @@ func (u *upRun) stop() {
 	}
 }
 
-// killOnSecondInterrupt ends all processes at once when a second interrupt comes.
+// sayWhatRolesSaid shows the last complaints of the roles after a start that failed: their logs may go with it.
+func (u *upRun) sayWhatRolesSaid() {
+	const last = 5
+	var tails logTails
+	var said []logRecord
+	for _, r := range tails.read(u.dir) {
+		if level := r.fields["level"]; (level == "WARN" || level == "ERROR") && !r.time.Before(u.since) {
+			said = append(said, r)
+		}
+	}
+	for _, r := range said[max(0, len(said)-last):] {
+		r.print(u.app.stderr, false)
+	}
+}
+
+// killOnSecondInterrupt ends all processes at once when a second interrupt comes: then nothing is left to wait for.
 func (u *upRun) killOnSecondInterrupt() (done func()) {
 	over := make(chan struct{})
 	var watched sync.WaitGroup
 	watched.Go(func() {
 		select {
 		case <-u.app.interrupt:
-			// The lifetime pipe and the kernel end the children; nothing that needs an orderly end is left to do here.
-			os.Exit(exitFailure)
+			u.fleet.kill()
 		case <-over:
 		}
 	})

@@ -159,6 +159,11 @@ func (p *upPlan) checkCertificate(now time.Time) error {
 	case now.After(leaf.NotAfter):
 		return badFlag("renew the certificate", "--cert %s expired at %s", p.certFile, leaf.NotAfter.UTC().Format(time.DateTime))
 	}
+	for _, s := range p.servers {
+		if s.Host != "" && leaf.VerifyHostname(s.Host) != nil {
+			return badFlag("use a certificate that holds both names", "--publish-host %s is not in --cert %s: it names %v", s.Host, p.certFile, leaf.DNSNames)
+		}
+	}
 	p.certificate = &pair
 	return nil
 }
