@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
+
+	"github.com/causeway-gateway/causeway"
 )
 
 // acceptPause is how long accepting rests when the system is out of something, as a rule file descriptors.
@@ -24,7 +27,9 @@ func (s *Server) acceptLoop(ctx context.Context, ln net.Listener, take func(net.
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
-			s.log.Warn("accept failed", "err", err, "hint", "raise the limit of open files (LimitNOFILE)")
+			if s.refusals.may(netip.Addr{}, causeway.CodeOverloaded) {
+				s.log.Warn("accept failed", "err", err, "hint", "raise the limit of open files (LimitNOFILE)")
+			}
 			select {
 			case <-ctx.Done():
 				return nil

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -146,7 +147,7 @@ func (c *call) compose() error {
 	if r.Upgrade != nil {
 		head = append(head, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...) // policy lets nothing else pass
 	}
-	head = http1.AppendEnd(http1.AppendInward(head, r))
+	head = http1.AppendEnd(appendInward(head, r))
 	c.head = head
 	hostAt := m + 1 + t + len(" HTTP/1.1\r\nHost: ")
 	c.method, c.path, c.host = head[:m], head[m+1:m+1+t], head[hostAt:hostAt+len(r.Host)]
@@ -155,6 +156,29 @@ func (c *call) compose() error {
 		Idempotent: idempotent(c.method), AnswerTimeout: c.target.answerTimeout,
 	}
 	return nil
+}
+
+// maxRanges is how many byte ranges one request may ask for. A server may always answer with the whole instead, and
+// that is what becomes of a longer list: it is taken off.
+const maxRanges = 8
+
+// appendInward copies the fields that travel inward.
+func appendInward(dst []byte, r *http1.Request) []byte {
+	ranges := 0
+	for i := range r.Fields {
+		if f := &r.Fields[i]; len(f.Name) == len("Range") && http1.EqualFold(f.Name, "range") {
+			ranges += 1 + bytes.Count(f.Value, []byte{','})
+		}
+	}
+	if ranges <= maxRanges {
+		return http1.AppendInward(dst, r)
+	}
+	for i := range r.Fields {
+		if f := &r.Fields[i]; r.Inward(f) && !http1.EqualFold(f.Name, "range") && !http1.EqualFold(f.Name, "if-range") {
+			dst = append(dst, f.Line...)
+		}
+	}
+	return dst
 }
 
 // idempotent knows the methods of RFC 9110 9.2.2 and the reading ones of WebDAV. What it does not know is not.

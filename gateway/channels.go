@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 )
 
@@ -98,7 +99,9 @@ func (s *Server) serveChannel(ctx context.Context, raw net.Conn, addr netip.Addr
 	s.channelGate.handshaken(addr)
 	if err != nil {
 		s.metrics.channels.WithLabelValues("handshake_failed").Inc()
-		s.log.Info("channel handshake failed", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
+		if s.refusals.may(addr, causeway.CodeForbidden) {
+			s.log.Info("channel handshake failed", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
+		}
 		return
 	}
 	_ = raw.SetDeadline(time.Time{})
@@ -114,7 +117,7 @@ func (s *Server) serveChannel(ctx context.Context, raw net.Conn, addr netip.Addr
 		defer late.Stop()
 	}
 	err = s.exchanger.Serve(ctx, t)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && s.refusals.may(addr, causeway.CodeOf(err)) {
 		s.log.Info("channel connection ended", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"time"
@@ -27,8 +28,10 @@ func (g gatekeeper) Admit(h channel.Hello, peer []*x509.Certificate) (channel.We
 	err := g.s.admitConnectionPoint(&h, peer)
 	if err != nil {
 		g.s.metrics.channels.WithLabelValues("refused").Inc()
-		g.s.log.Warn("connection point refused", "connection_point", shown(string(h.ConnectionPoint)), "err", shown(err.Error()),
-			"hint", "compare its certificate, connection id and instance list with the site's")
+		if g.s.refusals.may(netip.Addr{}, causeway.CodeOf(err)) {
+			g.s.log.Warn("connection point refused", "connection_point", shown(string(h.ConnectionPoint)), "err", shown(err.Error()),
+				"hint", "compare its certificate, connection id and instance list with the site's")
+		}
 		return channel.Welcome{}, err
 	}
 	g.s.metrics.channels.WithLabelValues("admitted").Inc()
@@ -71,6 +74,9 @@ func (s *Server) applySiteKey(raw []byte) (string, uint64, error) {
 // documentRefused is an alarm: somebody sent what the site did not sign for us, or an old copy came back.
 func (s *Server) documentRefused(kind string, err error) {
 	s.metrics.documents.WithLabelValues("refused").Inc()
+	if !s.refusals.may(netip.Addr{}, causeway.CodeForbidden) {
+		return // whoever sends them by the thousand fills no disk
+	}
 	if errors.Is(err, signed.ErrOlder) {
 		s.log.Warn("older document refused", "kind", shown(kind), "err", shown(err.Error()), "hint", "the configuration in force stays; the sender will be told the newer generation")
 		return

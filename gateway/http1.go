@@ -43,6 +43,7 @@ func (s *Server) serveHTTP1(ctx context.Context, c *deviceConn) {
 			s.log.Error("panic while serving a device", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
 		_ = c.Close()
+		h.watch.disarm() // armed still, after a panic
 		h.rd.Reset(nil)
 	}()
 	for h.awaitRequest() && h.serve(ctx) {
@@ -104,13 +105,19 @@ func (h *http1Conn) serve(ctx context.Context) (more bool) {
 	x.h, x.wrote, x.closing, x.bodiless, x.upgraded = h, false, false, false, false
 	x.answer = answer{head: x.answer.head}
 	x.body = http1Body{}
-	more = x.run(ctx)
-	if cap(x.buf) <= maxKeptBytes {
+	done := false
+	defer func() {
+		x.release(true) // of what a panic left
+		if !done || cap(x.buf) > maxKeptBytes {
+			return
+		}
 		x.h, x.conn, x.st, x.target, x.use = nil, nil, nil, nil, nil
 		x.body = http1Body{}
-		x.call.out.Principal, x.call.out.Body, x.call.out.Trailers = nil, nil, nil
+		x.out.Principal, x.out.Body, x.out.Trailers = nil, nil, nil
 		http1Calls.Put(x)
-	}
+	}()
+	more = x.run(ctx)
+	done = true
 	return more
 }
 
@@ -157,6 +164,9 @@ func (x *http1Call) exchange(ctx context.Context) bool {
 	x.watchBody()
 	err := h.s.exchanger.Exchange(ctx, &x.out, x)
 	h.watch.disarm()
+	if x.upgraded {
+		h.s.metrics.upgrades.Dec()
+	}
 	if x.out.Body != nil {
 		_ = x.out.Body.Close()
 	}
@@ -240,10 +250,10 @@ func (x *http1Call) refuse(ctx context.Context, err error) bool {
 		x.closing = true
 	}
 	x.closing = x.closing || p.close || x.s.draining.Load() || x.req.Expect100
-	body := x.pendingBody()
-	if body != nil && x.req.BodyBytes > maxDiscardBytes {
-		x.closing = true
+	if x.body.rd != nil && !x.body.eof.Load() || x.req.BodyBytes > maxDiscardBytes {
+		x.closing = true // where the next request would begin is far away, or unknown
 	}
+	body := x.pendingBody()
 	if x.writeProblem(p) != nil {
 		_ = x.h.Close()
 		return false
@@ -265,11 +275,8 @@ func (x *http1Call) refuse(ctx context.Context, err error) bool {
 // pendingBody is the body that still lies in front of the next request, nil if there is none or the connection
 // will not get that far.
 func (x *http1Call) pendingBody() *http1.BodyReader {
-	switch {
-	case x.closing || x.req.BodyBytes == 0 || x.body.eof.Load():
+	if x.closing || x.req.BodyBytes == 0 || x.body.rd != nil {
 		return nil
-	case x.body.rd != nil:
-		return x.body.rd
 	}
 	return x.h.rd.Body(x.req.BodyBytes, x.req.Chunked, 0)
 }

@@ -64,6 +64,7 @@ func (x *http1Call) chooseFraming(body []byte, last bool) {
 	case r.Status == 101:
 		x.h.watch.disarm() // from now on the body reads
 		x.framing, x.upgraded, x.closing = frameNone, true, false
+		x.s.metrics.upgrades.Inc()
 	case r.NoBody:
 		x.framing = frameNone
 	case r.ContentLength >= 0 || last:

@@ -734,3 +734,82 @@ func TestHeadGetsARefusalWithoutBody(t *testing.T) {
 	}
 	d.receive("GET").wants(t, 200, 0)
 }
+
+func TestManyRangesAreTakenOff(t *testing.T) {
+	in := run(t)
+	d := in.dial("pc-1")
+	few := "Range: bytes=0-1,2-3,4-5"
+	many := "Range: bytes=0-1" + strings.Repeat(",0-1", 999)
+	for _, fields := range [][]string{{few, "If-Range: x"}, {many, "If-Range: x"}, {few, few, few}} {
+		d.ask(get("/app/", append(fields, "X-Kept: 1")...)).wants(t, 200, 0)
+	}
+	for i, want := range []bool{true, false, false} {
+		r := in.backend.requests()[i]
+		if got := r.head.Get("Range") != nil; got != want || r.head.Get("X-Kept") == nil {
+			t.Errorf("request %d: Range %v, want %v", i, got, want)
+		}
+	}
+}
+
+func TestEncodedBodiesPassAsTheyAre(t *testing.T) {
+	in := run(t)
+	const bomb = "\x1f\x8b\x08\x00not inflated"
+	in.backend.serve(func(_ context.Context, r *seenRequest, d channel.DeviceSide) error {
+		return d.Answer(head("200 OK", "Content-Encoding: gzip, gzip"), []byte(bomb), true)
+	})
+	if r := in.dial("pc-1").ask(get("/app/", "Accept-Encoding: gzip")); r.body != bomb || r.Header.Get("Content-Encoding") != "gzip, gzip" {
+		t.Errorf("got %q", r.body)
+	}
+}
+
+// TestSmallRequestsAllocateLittle keeps garbage off the path of small requests. It counts device and gateway
+// together; the fake backend's copies are not made.
+func TestSmallRequestsAllocateLittle(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	in := run(t)
+	answer, body := head("200 OK", "Content-Type: text/plain", "Content-Length: 5"), []byte("hello")
+	in.Server.exchanger = plainBackend{in.backend, func(_ context.Context, _ *channel.Request, d channel.DeviceSide) error {
+		return d.Answer(answer, body, true)
+	}}
+	d := in.dial("pc-1")
+	ask := []byte(get("/app/x", "User-Agent: test", "Accept: */*"))
+	var buf [4096]byte
+	got := testing.AllocsPerRun(2000, func() {
+		if _, err := d.c.Write(ask); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.c.Read(buf[:]); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 2 {
+		t.Errorf("%v allocations per request, want at most 2", got)
+	}
+}
+
+type plainBackend struct {
+	*fakeBackend
+	exchange func(context.Context, *channel.Request, channel.DeviceSide) error
+}
+
+func (b plainBackend) Exchange(ctx context.Context, r *channel.Request, d channel.DeviceSide) error {
+	return b.exchange(ctx, r, d)
+}
+
+func TestPanicHurtsOneRequestOnly(t *testing.T) {
+	in := run(t)
+	in.backend.serve(func(context.Context, *seenRequest, channel.DeviceSide) error { panic("broken program") })
+	d, h2 := in.dial("pc-1"), in.dialHTTP2(t, in.deviceCA.issue("pc-2"))
+	d.send(get("/app/"))
+	if !d.closed() {
+		t.Error("connection goes on")
+	}
+	if r := h2.receive(h2.open(true, h2request("GET", testName, "/app/")...)); !r.reset {
+		t.Errorf("HTTP/2: %+v", r)
+	}
+	in.backend.serve(answerOK)
+	in.dial("pc-1").ask(get("/app/")).wants(t, 200, 0)
+	waitFor(t, func() bool { return in.inFlight.Load() == 0 && in.gates["app"].inUse == 0 })
+}

@@ -102,13 +102,19 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.wrote = false
 	x.answer = answer{head: x.answer.head}
 	x.body = http2Body{}
+	done := false
 	defer func() {
+		x.release(true) // of what a panic left
+		if !done {
+			return
+		}
 		x.w, x.r, x.control, x.conn, x.st, x.target, x.use = nil, nil, nil, nil, nil, nil, nil
 		x.body = http2Body{}
-		x.call.out.Principal, x.call.out.Body, x.call.out.Trailers = nil, nil, nil
+		x.out.Principal, x.out.Body, x.out.Trailers = nil, nil, nil
 		http2Calls.Put(x)
 	}()
 	x.run(r.Context())
+	done = true
 }
 
 // An http2Call is one HTTP/2 request, and the device's side of its exchange.

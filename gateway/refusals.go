@@ -60,7 +60,7 @@ func newRefusalLog(log *slog.Logger, now func() time.Time) *refusalLog {
 
 // write logs the refusal, or counts it when its source has had its lines for this second.
 func (l *refusalLog) write(ctx context.Context, r *refused) {
-	if !l.mayWrite(r) {
+	if !l.may(r.source, r.code) {
 		return
 	}
 	level := slog.LevelInfo
@@ -80,11 +80,13 @@ func (l *refusalLog) write(ctx context.Context, r *refused) {
 	)
 }
 
-func (l *refusalLog) mayWrite(r *refused) bool {
+// may reports whether the source has lines left in this second, and counts the line that it has not. Whoever cannot
+// name a source shares the zero address.
+func (l *refusalLog) may(source netip.Addr, code causeway.Code) bool {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key := r.source
+	key := source
 	w := l.windows[key]
 	if w == nil && len(l.windows) >= maxRefusalSources {
 		key = netip.Addr{}
@@ -98,7 +100,7 @@ func (l *refusalLog) mayWrite(r *refused) bool {
 		l.tellLocked(key, w)
 		*w = refusalWindow{began: now}
 	}
-	w.last = r.code
+	w.last = code
 	if w.lines < maxRefusalLines {
 		w.lines++
 		return true
@@ -128,7 +130,7 @@ func (l *refusalLog) tellLocked(addr netip.Addr, w *refusalWindow) {
 	if addr.IsValid() {
 		source = addr.String()
 	}
-	l.log.Info("more requests refused", "source", source, "count", w.hidden, "last_code", w.last.String())
+	l.log.Info("more was refused", "source", source, "count", w.hidden, "last_code", w.last.String())
 }
 
 // reasonOf is the inner side of a refusal: it stays in the log.

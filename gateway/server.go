@@ -191,10 +191,14 @@ func (s *Server) Run(ctx context.Context) error {
 	g, running := errgroup.WithContext(ctx)
 	accepting, stopAccepting := context.WithCancel(running)
 	defer stopAccepting()
+	var loops sync.WaitGroup // nothing new begins once both have returned
+	loops.Add(2)
 	g.Go(func() error {
+		defer loops.Done()
 		return listenerError("devices", s.acceptLoop(accepting, s.devicesListener, func(c net.Conn) { s.takeDevice(work, c) }))
 	})
 	g.Go(func() error {
+		defer loops.Done()
 		return listenerError("channels", s.acceptLoop(accepting, s.channelsListener, func(c net.Conn) { s.takeChannel(work, c) }))
 	})
 	g.Go(func() error { return s.http2.serve(work) })
@@ -210,7 +214,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { s.maintain(running); return nil })
 	g.Go(func() error {
 		<-running.Done()
-		s.stop(work, stopAccepting, stopWork)
+		s.stop(work, func() { stopAccepting(); s.closeListeners(); loops.Wait() }, stopWork)
 		_ = health.Close()
 		return nil
 	})
@@ -236,15 +240,13 @@ func listenerError(name string, err error) error {
 //  2. listeners close and idle connections end, so that devices go elsewhere;
 //  3. connection points are told to move away, while requests in flight finish;
 //  4. what is left after Drain is cut: device connections first, channels last, because an answer needs both.
-func (s *Server) stop(work context.Context, stopAccepting context.CancelFunc, stopWork context.CancelCauseFunc) {
+func (s *Server) stop(work context.Context, stopAccepting func(), stopWork context.CancelCauseFunc) {
 	s.draining.Store(true)
 	s.log.Info("stopping", "in_flight", s.inFlight.Load(), "drain_ms", s.timeouts.Drain.Milliseconds())
 	if s.timeouts.Notice > 0 {
 		time.Sleep(s.timeouts.Notice)
 	}
 	stopAccepting()
-	_ = s.devicesListener.Close()
-	_ = s.channelsListener.Close()
 
 	drain, cancel := context.WithTimeout(work, s.timeouts.Drain)
 	s.conns.each(func(c *deviceConn) {
@@ -264,6 +266,11 @@ func (s *Server) stop(work context.Context, stopAccepting context.CancelFunc, st
 	s.http2.calls.close()
 	s.work.Wait()
 	s.log.Info("stopped")
+}
+
+func (s *Server) closeListeners() {
+	_ = s.devicesListener.Close()
+	_ = s.channelsListener.Close()
 }
 
 // maintain does what is due now and then, until ctx ends.

@@ -21,7 +21,7 @@ const (
 // that an answer has stopped moving. It runs only while nobody else reads the connection.
 type watch struct {
 	conn   *deviceConn
-	wait   func() error            // Reader.Wait
+	wait   func() error            // Reader.Wait: nobody looks at the head any more, and a long poll needs no buffer for it
 	cancel context.CancelCauseFunc // ends the connection's context
 
 	moved atomic.Int64 // when the answer last moved, in nanoseconds; 0 while it has not begun
