@@ -13,7 +13,7 @@ type Limits struct {
 	MaxConnectionsPerSource int // per IPv4 address or IPv6 /64: 1,024 (*)
 	MaxInFlight             int // requests: 8,192 (*)
 	MaxHandshakes           int // unfinished: 2,048
-	MaxHandshakesPerSource  int // unfinished, of one source: 128
+	MaxHandshakesPerSource  int // unfinished, of one source: 512, since an office behind one address reconnects all at once
 	MaxChannelHandshakes    int // unfinished, on the channel listener: 64
 	MaxChannelConnections   int // of connection points: 256
 	MaxStreams              int // HTTP/2 streams of one connection: 128
@@ -46,7 +46,7 @@ func (l Limits) or() Limits {
 		MaxConnectionsPerSource: cmp.Or(l.MaxConnectionsPerSource, 1024),
 		MaxInFlight:             cmp.Or(l.MaxInFlight, 8192),
 		MaxHandshakes:           cmp.Or(l.MaxHandshakes, 2048),
-		MaxHandshakesPerSource:  cmp.Or(l.MaxHandshakesPerSource, 128),
+		MaxHandshakesPerSource:  cmp.Or(l.MaxHandshakesPerSource, 512),
 		MaxChannelHandshakes:    cmp.Or(l.MaxChannelHandshakes, 64),
 		MaxChannelConnections:   cmp.Or(l.MaxChannelConnections, 256),
 		MaxStreams:              cmp.Or(l.MaxStreams, 128),
