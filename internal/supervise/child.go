@@ -19,7 +19,8 @@ type Inheritance struct {
 	files map[string]*os.File
 }
 
-// Inherit takes over what EnvInherited in the environment names. A process that was started by hand inherits nothing:
+// Inherit takes over what EnvInherited in the environment names, and closes descriptors that came along by accident,
+// so call it before anything else opens files. A process that was started by hand inherits nothing:
 // then Inherit returns nil, which Lifetime and Ready accept.
 func Inherit(getenv func(string) string) (*Inheritance, error) {
 	list := getenv(EnvInherited)
@@ -42,6 +43,7 @@ func Inherit(getenv func(string) string) (*Inheritance, error) {
 		}
 		seen[fd], in.files[name] = true, f
 	}
+	closeStrangers()
 	return in, nil
 }
 
