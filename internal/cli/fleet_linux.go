@@ -218,7 +218,7 @@ func (f *fleet) find(name string) *member {
 // childEnv is what of our environment children get: nothing that names a folder of ours or a secret.
 func childEnv(getenv func(string) string) []string {
 	var env []string
-	for _, name := range []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK", "GOCOVERDIR", "TZ"} {
+	for _, name := range []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK", "GORACE", "GOCOVERDIR", "TZ"} {
 		if v := getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/netip"
@@ -19,7 +20,8 @@ type readyBlock struct {
 	sample  bool
 }
 
-func (b *readyBlock) print(w io.Writer) {
+func (b *readyBlock) print(out io.Writer) error {
+	w := new(bytes.Buffer)
 	r := b.ready
 	first := r.GatewayURL
 	if len(r.Published) > 0 {
@@ -42,6 +44,8 @@ func (b *readyBlock) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\n  state    %s\n  logs     %s\n  admin    %s (read-only: /metrics /livez /readyz)\n", b.state, r.LogsDir, r.AdminURL)
 	fmt.Fprintf(w, "\nStop with Ctrl-C or: causeway down%s\n", b.stateFlag())
+	_, err := out.Write(w.Bytes())
+	return err
 }
 
 // curl is a line to paste.

@@ -17,6 +17,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Each process under the race detector would otherwise rest a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=10")
 	testscript.Main(m, map[string]func(){
 		"causeway": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
 	})
@@ -32,6 +34,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("IP", testAddress())
 			env.Setenv("STATE", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("PORT", "8443")
 			return nil
 		},

@@ -269,8 +269,7 @@ func (u *upRun) announce(ctx context.Context) error {
 	}
 	block := readyBlock{ready: r, state: u.dir, took: u.app.now().Sub(u.since), refused: refused, sample: u.sample != nil,
 		dial: netip.AddrPortFrom(u.plan.dialAddress(), uint16(u.plan.port))}
-	block.print(u.app.stdout)
-	return nil
+	return block.print(u.app.stdout)
 }
 
 // serve waits for the end, and keeps documents and certificates fresh until then.
