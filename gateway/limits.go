@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Limits bounds what devices can make the gateway hold. A field that is zero has the default named beside it; the
-// signed document can lower the three that are marked, for the whole gateway.
+// Limits bounds what devices can make the gateway hold. A field that is zero has the default named beside it. The
+// signed document sets the three that are marked for the whole gateway, where it names them.
 type Limits struct {
 	MaxConnections          int // of devices, in all: 16,384 (*)
-	MaxConnectionsPerSource int // per IPv4 address or IPv6 /64: 1,024 (*)
+	MaxConnectionsPerSource int // per IPv4 address or IPv6 /64: 4,096, because whole offices share one (*)
 	MaxInFlight             int // requests: 8,192 (*)
 	MaxHandshakes           int // unfinished: 2,048
 	MaxHandshakesPerSource  int // unfinished, of one source: 512, since an office behind one address reconnects all at once
@@ -43,7 +43,7 @@ type Timeouts struct {
 func (l Limits) or() Limits {
 	return Limits{
 		MaxConnections:          cmp.Or(l.MaxConnections, 16384),
-		MaxConnectionsPerSource: cmp.Or(l.MaxConnectionsPerSource, 1024),
+		MaxConnectionsPerSource: cmp.Or(l.MaxConnectionsPerSource, 4096),
 		MaxInFlight:             cmp.Or(l.MaxInFlight, 8192),
 		MaxHandshakes:           cmp.Or(l.MaxHandshakes, 2048),
 		MaxHandshakesPerSource:  cmp.Or(l.MaxHandshakesPerSource, 512),

@@ -395,3 +395,18 @@ func TestSlowReaderHoldsOnlyItself(t *testing.T) {
 		t.Error("device took a cut answer for a whole one")
 	}
 }
+
+func TestDocumentGovernsTheLimits(t *testing.T) {
+	in := run(t)
+	in.apply(func(d *signed.GatewayDocument) { d.Limits = signed.Limits{MaxConnectionsPerSource: 1} })
+	in.dial("pc-1").ask(get("/app/")).wants(t, 200, 0)
+	if c, err := tls.Dial("tcp", in.devices.Addr().String(), in.clientTLS(in.deviceCA.issue("pc-2"))); err == nil {
+		c.Close()
+		t.Error("second connection was served")
+	}
+	in.apply(func(d *signed.GatewayDocument) { d.Limits = signed.Limits{MaxConnectionsPerSource: 2, MaxInFlight: 1} })
+	in.dial("pc-2").ask(get("/app/")).wants(t, 200, 0)
+	if _, _, err := in.Apply(in.seal(func(d *signed.GatewayDocument) { d.Limits = signed.Limits{MaxConnections: 1 << 30} })); err == nil {
+		t.Error("a limit beyond all bounds was taken")
+	}
+}

@@ -138,6 +138,15 @@ func reasonOf(err error) string {
 	if err == nil {
 		return ""
 	}
+	if r, ok := err.(*causeway.Refusal); ok { // the code has an attribute of its own
+		switch {
+		case r.Err == nil:
+			return r.Reason
+		case r.Reason == "":
+			return r.Err.Error()
+		}
+		return r.Reason + ": " + r.Err.Error()
+	}
 	return err.Error()
 }
 

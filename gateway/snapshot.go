@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
@@ -30,7 +31,7 @@ type snapshot struct {
 	verifier *identity.Verifier
 	policy   *policy.Set
 	siteCAs  *x509.CertPool
-	limits   Limits // of the configuration, lowered by the document
+	limits   Limits // of the configuration, governed by the document
 
 	targets [][]*target // by publication and rule, as policy numbers them
 }
@@ -57,8 +58,11 @@ func (s *Server) compile(h signed.Header, doc *signed.GatewayDocument) (*snapsho
 	if doc.Gateway != s.gateway {
 		return nil, fmt.Errorf("document is for gateway %q; this instance belongs to %q", shown(string(doc.Gateway)), s.gateway)
 	}
-	snap := &snapshot{header: h, doc: doc, limits: lowered(s.limits, doc.Limits)}
-	var err error
+	snap := &snapshot{header: h, doc: doc, limits: governed(s.limits, doc.Limits)}
+	err := snap.limits.check()
+	if err != nil {
+		return nil, err
+	}
 	if snap.verifier, err = identity.NewVerifier(doc.DeviceTrust); err != nil {
 		return nil, fmt.Errorf("device trust: %w", err)
 	}
@@ -86,16 +90,16 @@ func certPool(ders [][]byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// lowered applies the document's limits where they are below the instance's own.
-func lowered(l Limits, d signed.Limits) Limits {
-	lower := func(own *int, n int) {
+// governed applies the limits that the document names.
+func governed(l Limits, d signed.Limits) Limits {
+	set := func(own *int, n int) {
 		if n > 0 {
-			*own = min(*own, n)
+			*own = n
 		}
 	}
-	lower(&l.MaxConnections, d.MaxConnections)
-	lower(&l.MaxConnectionsPerSource, d.MaxConnectionsPerSource)
-	lower(&l.MaxInFlight, d.MaxInFlight)
+	set(&l.MaxConnections, d.MaxConnections)
+	set(&l.MaxConnectionsPerSource, d.MaxConnectionsPerSource)
+	set(&l.MaxInFlight, d.MaxInFlight)
 	return l
 }
 
@@ -106,6 +110,10 @@ func (s *Server) attach(snap *snapshot) {
 	device := quota{
 		deviceRate:        perSecond(cmp.Or(d.DeviceRatePerSecond, defaultDeviceRate), cmp.Or(d.DeviceBurst, defaultDeviceBurst)),
 		deviceConcurrency: max(0, cmp.Or(d.DeviceConcurrency, defaultDeviceConcurrency)),
+	}
+	port := ""
+	if snap.doc.ServicePort != causeway.HTTPSPort {
+		port = ":" + strconv.Itoa(snap.doc.ServicePort)
 	}
 	gates := make(map[causeway.ServerName]*gate)
 	var keys []ruleKey
@@ -129,7 +137,7 @@ func (s *Server) attach(snap *snapshot) {
 			row[j] = t
 			flat = append(flat, t)
 			keys = append(keys, t.quota.rule)
-			uris = append(uris, "https://"+host+prefix+r.Path)
+			uris = append(uris, "https://"+host+port+prefix+r.Path)
 		}
 		snap.targets = append(snap.targets, row)
 	}
