@@ -156,6 +156,12 @@ func (l *lab) run(name, program string, args ...string) (*exec.Cmd, error) {
 
 // runAt starts a server and waits until it accepts connections.
 func (l *lab) runAt(ctx context.Context, name string, addresses []string, program string, args ...string) (*exec.Cmd, error) {
+	for _, address := range addresses {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("something listens at %s already: is another bench running?", address)
+		}
+	}
 	cmd, err := l.run(name, program, args...)
 	if err != nil {
 		return nil, err

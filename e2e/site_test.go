@@ -49,6 +49,7 @@ type ready struct {
 	} `json:"connection_points"`
 	AdminURL string `json:"admin_url"`
 	LogsDir  string `json:"logs_dir"`
+	PID      int    `json:"pid"`
 }
 
 // up starts a site and returns when it says that it is ready. The test fails when stopping it leaves a process.
@@ -67,8 +68,9 @@ func upIn(t *testing.T, state, listen string, args ...string) *site {
 		if s.ended() {
 			t.Fatalf("causeway up ended: %v\n%s", s.err, s.out)
 		}
-		_, err := os.Stat(s.readyFile())
-		return err == nil
+		// A site that was killed has left its ready.json, so ask whose it is.
+		data, err := os.ReadFile(s.readyFile())
+		return err == nil && json.Unmarshal(data, &s.ready) == nil && s.ready.PID == s.cmd.Process.Pid
 	})
 	s.reread(t)
 	return s
