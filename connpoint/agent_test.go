@@ -164,9 +164,16 @@ func (i *instance) close() {
 
 func (i *instance) Apply(raw []byte) (string, uint64, error) {
 	var d signed.GatewayDocument
-	h, err := signed.Open(raw, signed.KindGateway, i.keys, &d)
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if kind, _ := signed.KindOf(raw); kind == signed.KindSiteKey {
+		longer, err := i.keys.Follow(raw)
+		if err == nil {
+			i.keys = longer
+		}
+		return kind, 1, err
+	}
+	h, err := signed.Open(raw, signed.KindGateway, i.keys, &d)
 	if err == nil {
 		i.applied = append(i.applied, h.Generation)
 	}
@@ -439,6 +446,37 @@ func TestGatewayDocumentsArePushed(t *testing.T) {
 	defer i.mu.Unlock()
 	if slices.Contains(i.applied, s.gen) {
 		t.Error("it was sent to the wrong gateway")
+	}
+}
+
+// A site that rotates its key hands the rotation to gateways that live and to those that come later.
+func TestRotatedSiteKeyReachesGateways(t *testing.T) {
+	s := newSite(t, "http://127.0.0.1:1")
+	one := s.newInstance(0, "i-1", s.ca, testService)
+	s.doc.Gateways = []signed.Gateway{s.gateway("gw", one)}
+	s.publish()
+	a := s.agent()
+	run(t, a)
+	await(t, "channel", func() bool { return one.connections() == 2 })
+	two := s.newInstance(1, "i-2", s.ca, testService) // it knows the first key alone
+
+	next, err := signed.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotation := s.seal(signed.KindSiteKey, signed.SiteKeyDocument{Next: next.Public(), OldValidUntil: time.Now().Add(time.Hour)})
+	s.write(signed.KindSiteKey+".1", rotation)
+	s.key = next
+	s.write(signed.KindGateway, s.seal(signed.KindGateway, signed.GatewayDocument{Site: "site", Gateway: "gw"}))
+	s.doc.Gateways = []signed.Gateway{s.gateway("gw", one, two)}
+	s.publish()
+	a.Reload()
+	for _, i := range []*instance{one, two} {
+		await(t, "document of the new key", func() bool {
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			return len(i.applied) > 0
+		})
 	}
 }
 

@@ -78,12 +78,17 @@ type channels struct {
 	push  pushed
 }
 
-// pushed is the newest gateway document, which gateways get with every hello and whenever it changes.
+// pushed is what gateways get with every hello and whenever it changes: the newest gateway document, and the documents
+// by which the site's key was rotated, without which an instance that missed a rotation cannot read it.
 type pushed struct {
 	raw        []byte
 	gateway    causeway.GatewayName
 	generation uint64
+	keys       [][]byte // oldest first
 }
+
+// helloKeys is how many rotations fit a hello beside the document.
+const helloKeys = 3
 
 // A slotSet is the channel set of one slot.
 type slotSet struct {
@@ -254,8 +259,10 @@ func (s *slotSet) hello(index int) channel.Hello {
 		Site: a.Site, Gateway: s.aim.gateway.Name, ConnectionPoint: a.ID, ConnectionID: a.ConnectionID,
 		Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID, Set: s.name, Index: index, Count: a.connections(), Software: a.Software,
 	}
-	if p := s.owner.newest(); p.raw != nil && p.gateway == h.Gateway {
-		h.Documents = [][]byte{p.raw}
+	p := s.owner.newest()
+	h.Documents = append(h.Documents, p.keys[max(0, len(p.keys)-helloKeys):]...)
+	if p.raw != nil && p.gateway == h.Gateway {
+		h.Documents = append(h.Documents, p.raw)
 	}
 	return h
 }
@@ -305,9 +312,10 @@ func (c *channels) newest() pushed {
 	return c.push
 }
 
-// publish takes a new gateway document and pushes it on all sessions.
+// publish takes what is new for gateways and pushes it on all sessions, a new key before what it signed.
 func (c *channels) publish(p pushed) {
 	c.mu.Lock()
+	newKeys := p.keys[min(len(c.push.keys), len(p.keys)):]
 	c.push = p
 	sets := c.sortedLocked()
 	c.mu.Unlock()
@@ -319,6 +327,9 @@ func (c *channels) publish(p pushed) {
 		}
 		s.mu.Unlock()
 		for _, session := range sessions {
+			for _, key := range newKeys {
+				s.send(session, key, s.log)
+			}
 			s.pushTo(session, p, s.log)
 		}
 	}
@@ -335,7 +346,11 @@ func (s *slotSet) pushTo(session *channel.Session, p pushed, log *slog.Logger) {
 	if inForce >= p.generation {
 		return
 	}
-	if err := session.Push(p.raw); err != nil {
+	s.send(session, p.raw, log)
+}
+
+func (s *slotSet) send(session *channel.Session, document []byte, log *slog.Logger) {
+	if err := session.Push(document); err != nil {
 		log.Debug("document not pushed", "err", err) // the session is lost; the next hello carries it
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -116,20 +117,47 @@ func (a *Agent) takeOwn(ctx context.Context) error {
 	return nil
 }
 
-// takeGateway has a newer document for gateways pushed to them. They judge it themselves.
+// takeGateway has what is new for gateways pushed to them. They judge it themselves.
 func (a *Agent) takeGateway() error {
+	before := a.state.channels.newest()
+	next := before
+	next.keys = a.rotations()
 	h := a.state.store.Header(signed.KindGateway)
-	if h.Generation <= a.state.channels.newest().generation {
-		return nil
+	if h.Generation > before.generation {
+		var d signed.GatewayDocument
+		var err error
+		if h, err = a.state.store.Open(signed.KindGateway, &d); err != nil {
+			return err
+		}
+		if d.Site != a.Site {
+			return fmt.Errorf("document of site %q, this connection point belongs to %q", d.Site, a.Site)
+		}
+		next.raw, next.gateway, next.generation = a.state.store.Raw(signed.KindGateway), d.Gateway, h.Generation
 	}
-	var d signed.GatewayDocument
-	h, err := a.state.store.Open(signed.KindGateway, &d)
-	if err != nil {
-		return err
+	if next.generation != before.generation || len(next.keys) != len(before.keys) {
+		a.state.channels.publish(next)
 	}
-	if d.Site != a.Site {
-		return fmt.Errorf("document of site %q, this connection point belongs to %q", d.Site, a.Site)
-	}
-	a.state.channels.publish(pushed{raw: a.state.store.Raw(signed.KindGateway), gateway: d.Gateway, generation: h.Generation})
 	return nil
+}
+
+// maxRotations bounds how many rotations of the site's key are read. They come about once a year.
+const maxRotations = 64
+
+// rotations returns the documents by which the site's key was rotated, as far as they follow from one to the next.
+func (a *Agent) rotations() [][]byte {
+	keys := signed.NewKeySet(a.SiteKey)
+	var all [][]byte
+	for n := 1; n <= maxRotations; n++ {
+		raw, err := signed.ReadFile(filepath.Join(a.DocumentsDir, fmt.Sprintf("%s.%d.json", signed.KindSiteKey, n)))
+		if err != nil {
+			break // none, or one that the store has complained about
+		}
+		longer, err := keys.Follow(raw)
+		if err != nil || longer == keys {
+			break
+		}
+		keys = longer
+		all = append(all, raw)
+	}
+	return all
 }

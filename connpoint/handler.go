@@ -88,6 +88,7 @@ type exchange struct {
 	gone    <-chan struct{} // closed when the device is; nil before the request goes to a server
 	body    io.Reader
 	head    []byte // the request head, later the answer's
+	path    []byte // the target inside
 	failed  bool
 	status  int
 	replied int64 // bytes of answer body
@@ -108,7 +109,7 @@ func (x *exchange) release() {
 	fields, answered := x.req.Fields[:0], x.resp.Fields[:0]
 	clear(fields[:cap(fields)])
 	clear(answered[:cap(answered)])
-	*x = exchange{head: head}
+	*x = exchange{head: head, path: x.path[:0]}
 	x.req.Fields, x.resp.Fields = fields, answered
 	exchanges.Put(x)
 }
@@ -218,9 +219,12 @@ func (x *exchange) carry(ctx context.Context) {
 	m := inward{
 		req: &x.req, id: x.in.ID(), source: x.in.Principal().Source, body: x.in.BodyBytes(), upgrade: x.in.Upgrade(),
 		route: x.route, target: x.target, verdict: &x.verdict, device: x.device, by: x.handler.by,
+		path: x.path[:0],
 	}
 	var err error
-	if x.head, err = m.appendHead(x.head[:0]); err != nil {
+	x.head, err = m.appendHead(x.head[:0])
+	x.path = m.path
+	if err != nil {
 		x.refuse(err, channel.Final)
 		return
 	}
@@ -240,7 +244,7 @@ func (x *exchange) carry(ctx context.Context) {
 // over runs the exchange over x.conn and gives the connection back.
 func (x *exchange) over(ctx context.Context) {
 	conn := x.conn
-	stop := context.AfterFunc(ctx, conn.close)
+	stop := context.AfterFunc(ctx, conn.abort)
 	x.again = false
 	good := x.run()
 	if !good {

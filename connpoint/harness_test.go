@@ -379,3 +379,5 @@ func answeringOnce(t testing.TB, answer string) *rawServer {
 }
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+func quietLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }

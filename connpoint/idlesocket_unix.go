@@ -13,6 +13,7 @@ import (
 type idleSocket struct {
 	raw  syscall.RawConn
 	look func(fd uintptr)
+	poll [1]unix.PollFd
 	ok   bool
 }
 
@@ -27,9 +28,9 @@ func (s *idleSocket) init(c net.Conn) {
 	}
 	s.raw = raw
 	s.look = func(fd uintptr) {
-		var one [1]byte
-		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		s.ok = err == unix.EAGAIN || err == unix.EWOULDBLOCK || err == unix.EINTR
+		s.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		n, err := unix.Poll(s.poll[:], 0)
+		s.ok = n == 0 && err == nil
 	}
 }
 

@@ -24,6 +24,7 @@ type inward struct {
 	verdict *policy.Verdict
 	device  *verdict
 	by      string // our obfuscated name in Forwarded
+	path    []byte // room for the target inside
 }
 
 // appendHead writes the head that the server gets. What it refuses is never sent.
@@ -63,9 +64,8 @@ func (in *inward) appendStart(dst []byte) ([]byte, error) {
 	if in.target.server.HostHeader == signed.HostOutside {
 		host = in.req.Host
 	}
-	var buf [512]byte
-	path := append(append(buf[:0], in.target.place.prefix...), in.verdict.Rest...)
-	dst, err := http1.AppendRequestHead(dst, in.req.Method, path, host)
+	in.path = append(append(in.path[:0], in.target.place.prefix...), in.verdict.Rest...)
+	dst, err := http1.AppendRequestHead(dst, in.req.Method, in.path, host)
 	if err != nil {
 		return dst, &causeway.Refusal{Code: causeway.CodeConnectorBadRequest, Err: err}
 	}

@@ -19,6 +19,7 @@ type serverConn struct {
 	raw    net.Conn // below TLS
 	secure bool
 	socket idleSocket
+	abort  func() // close, as a value made once
 
 	// Owned by the request that uses it.
 	reader    http1.Reader
@@ -32,6 +33,7 @@ type serverConn struct {
 func newServerConn(p *serverPool, raw net.Conn) *serverConn {
 	c := &serverConn{pool: p, Conn: raw, raw: raw}
 	c.socket.init(raw)
+	c.abort = c.close
 	c.ahead.src = raw
 	c.reader.Reset(&c.ahead)
 	return c
