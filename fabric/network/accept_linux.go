@@ -3,9 +3,7 @@ package network
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/netip"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +18,7 @@ const (
 // accept takes connections from p until it is closed, and passes each to deliver, which consumes the descriptor.
 // They never enter the runtime's poller: all that happens to them here is to be sent on.
 func (b *Balancer) accept(ctx context.Context, p *port, deliver func(fd int, from netip.AddrPort)) {
-	defer context.AfterFunc(ctx, func() { p.Close() })()
+	defer context.AfterFunc(ctx, p.close)()
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		return
@@ -29,7 +27,7 @@ func (b *Balancer) accept(ctx context.Context, p *port, deliver func(fd int, fro
 	for {
 		fd, from, failed, err := accept4(raw)
 		switch {
-		case errors.Is(err, os.ErrClosed):
+		case err != nil && p.closed.Load():
 			return
 		case err != nil || failed != nil:
 			b.counters.acceptErrors.Add(1)
@@ -52,7 +50,7 @@ type rawConn interface {
 	Read(func(fd uintptr) bool) error
 }
 
-// accept4 waits for one connection. failed is what the kernel said about this attempt; err is os.ErrClosed at the end. The socket
+// accept4 waits for one connection. failed is what the kernel said about this attempt; err is the runtime's, at the end above all. The socket
 // stays blocking, so that no poller takes it up on its way to the instance.
 func accept4(raw rawConn) (fd int, from netip.AddrPort, failed, err error) {
 	err = raw.Read(func(ln uintptr) bool {

@@ -10,7 +10,7 @@ import (
 // Connections cannot be handed over here: Add fails before anything is accepted, and what reaches the rule's port is
 // refused.
 func (b *Balancer) accept(ctx context.Context, p *port, _ func(int, netip.AddrPort)) {
-	p.Close()
+	p.close()
 }
 
 func reset(int) {}

@@ -122,7 +122,7 @@ func (b *Balancer) finish() {
 	defer b.mu.Unlock()
 	b.finished, b.launch = true, nil
 	if b.rule != nil {
-		b.rule.Close()
+		b.rule.close()
 	}
 	for n, s := range b.slots {
 		if s != nil {
@@ -198,7 +198,7 @@ func (b *Balancer) Remove(n causeway.Slot, id causeway.InstanceID) error {
 func (b *Balancer) dropLocked(n causeway.Slot) {
 	s := b.slots[n]
 	b.slots[n] = nil
-	s.nat.Close()
+	s.nat.close()
 	s.current.Load().remove()
 }
 

@@ -249,6 +249,45 @@ func TestMembersMeetInEveryOrder(t *testing.T) {
 	}
 }
 
+func TestMembersMendWhatWasLost(t *testing.T) {
+	m := &Members{Logger: quiet}
+	defer m.Close()
+	b, control := withControl(t)
+	if err := m.BalancerStarted(t.Context(), control); err != nil {
+		t.Fatal(err)
+	}
+	g := startInstance(t, "i")
+	if err := m.InstanceStarted(t.Context(), 0, "i", g.attach); err != nil {
+		t.Fatal(err)
+	}
+	waitHealthy(t, b, 0, true)
+	old := dial(t, b.Addr().String())
+	for name, lose := range map[string]func(){
+		"hand-over end": func() { b.instanceIn(0).close() },
+		"slot":          func() { b.Remove(0, "i") },
+	} {
+		lose()
+		wantRefused(t, b.Addr().String())
+		m.mend(t.Context())
+		waitHealthy(t, b, 0, true)
+		if c := dial(t, b.Addr().String()); c.instance != "i" {
+			t.Errorf("after losing its %s: %s", name, c.instance)
+		}
+	}
+	mended := b.instanceIn(0)
+	if m.mend(t.Context()); b.instanceIn(0) != mended {
+		t.Error("what was whole was mended")
+	}
+	old.wantAlive(t)
+	g.kill()
+	m.mend(t.Context()) // nothing to be done
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Run(ctx); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
 func TestConnectionsSurviveTheBalancersDeath(t *testing.T) {
 	const settings = "127.0.0.1 -1 -1"
 	m := &Members{Logger: quiet}

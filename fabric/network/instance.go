@@ -49,7 +49,7 @@ func (in *instance) close() {
 		in.gone.Store(true)
 		in.healthy.Store(false)
 		close(in.done)
-		in.health.Close()
+		in.health.close()
 		in.sender.Close()
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/internal/handoff"
@@ -91,6 +92,51 @@ func (m *Members) BalancerStopped() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closeControlLocked()
+}
+
+// mendInterval is how often Run looks for instances that the balancer lost.
+const mendInterval = time.Second
+
+// Run brings together again who lost each other although both run, until ctx ends: an instance that was out of
+// descriptors when it should have taken the hand-over end, or a channel port that was taken for a while.
+func (m *Members) Run(ctx context.Context) error {
+	t := time.NewTicker(mendInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			m.mend(ctx)
+		}
+	}
+}
+
+// mend introduces every instance that the balancer does not know or holds for gone. If it is gone, that fails, and the
+// supervisor will say so soon.
+func (m *Members) mend(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.control == nil {
+		return
+	}
+	status, err := m.control.Status(ctx)
+	if err != nil {
+		return // hung or gone: the supervisor's business as well
+	}
+	var known [causeway.MaxSlots]bool
+	for _, in := range status.Instances {
+		member := m.running[in.Slot]
+		known[in.Slot] = member != nil && member.id == in.Instance && !in.Gone
+	}
+	for n, member := range m.running {
+		if member == nil || known[n] {
+			continue
+		}
+		if err := m.introduceLocked(ctx, causeway.Slot(n)); err != nil && !errors.Is(err, handoff.ErrGone) {
+			m.log().Warn("instance and balancer do not meet", "slot", n, "instance", string(member.id), "err", err)
+		}
+	}
 }
 
 // Status asks the balancer; it is causeway.ErrNotRunning when there is none.

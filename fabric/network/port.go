@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,8 +16,9 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 1
 
 // A port is a listening socket whose connections we accept by hand (package net would make each one its own first).
 type port struct {
-	file *os.File
-	addr netip.AddrPort
+	file   *os.File
+	addr   netip.AddrPort
+	closed atomic.Bool
 }
 
 // listen binds address:number; a number of 0 or less means any free one.
@@ -39,5 +41,8 @@ func listen(ctx context.Context, address string, number int) (*port, error) {
 	return &port{file: f, addr: ln.Addr().(*net.TCPAddr).AddrPort()}, nil
 }
 
-// Close ends accept.
-func (p *port) Close() error { return p.file.Close() }
+// close ends accept.
+func (p *port) close() {
+	p.closed.Store(true) // first: the file's errors do not tell the end from anything else
+	p.file.Close()
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,13 +73,20 @@ func busyThreads() (stop func()) {
 		panic(err)
 	}
 	var all sync.WaitGroup
+	locked := make(chan struct{})
 	for range 4 {
 		fd, err := unix.Dup(int(end.Fd())) // blocking: each read takes a thread
 		if err != nil {
 			panic(err)
 		}
 		unix.SetNonblock(fd, false)
-		all.Go(func() { unix.Read(fd, make([]byte, 1)); unix.Close(fd) })
+		all.Go(func() {
+			runtime.LockOSThread() // and does not give it back: the thread ends here
+			locked <- struct{}{}
+			unix.Read(fd, make([]byte, 1))
+			unix.Close(fd)
+		})
+		<-locked
 	}
 	return func() { hold.Close(); all.Wait() }
 }

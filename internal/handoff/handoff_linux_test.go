@@ -191,7 +191,13 @@ func TestThousandConnectionsArrive(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			conns.Go(func() { io.CopyN(c, c, 1); c.Close() })
+			conns.Go(func() {
+				defer c.Close()
+				b := []byte{0} // not io.Copy, which keeps pipes for later
+				if _, err := io.ReadFull(c, b); err == nil {
+					c.Write(b)
+				}
+			})
 		}
 	})
 	all.Go(func() { // the balancer
@@ -217,6 +223,8 @@ func TestThousandConnectionsArrive(t *testing.T) {
 		})
 	}
 	all.Wait()
+	r.attach.Close()
+	r.ended(t) // the counters are final
 	if got := r.receiver.Stats(); got.Received != clients*each || got.Dropped+got.Malformed != 0 {
 		t.Errorf("stats = %+v, want %d received and nothing else", got, clients*each)
 	}
@@ -373,6 +381,8 @@ func TestFullListenerHoldsUpNobodyElse(t *testing.T) {
 	r.handOver(t, Public)
 	wantReset(t, r.handOver(t, Public))
 	wantEcho(t, r.handOver(t, Health), accept(t, r.receiver.Listener(Health)), "healthy")
+	r.attach.Close()
+	r.ended(t) // the counters are final
 	if got := r.receiver.Stats(); got.Dropped != 1 || got.Received != 3 {
 		t.Errorf("stats = %+v, want 1 dropped, 3 received", got)
 	}
@@ -510,6 +520,7 @@ func TestEndsAreBounded(t *testing.T) {
 
 func TestReceiverSurvivesRunningOutOfDescriptors(t *testing.T) {
 	r := newRig(t, Public)
+	wantEcho(t, r.handOver(t, Public), accept(t, r.receiver.Listener(Public)), "attached by now")
 	client, accepted := r.connect(t)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

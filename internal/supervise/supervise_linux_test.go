@@ -42,7 +42,7 @@ var helpers = map[string]func(){
 	"ignores TERM":   ignoresTERM,
 	"has a child":    hasAChild,
 	"exits":          func() { fmt.Fprintln(os.Stderr, "cannot start: no key"); os.Exit(3) },
-	"ready, no JSON": func() { f := must(Inherit(os.Getenv)).File("ready"); fmt.Fprintln(f, "hello"); select {} },
+	"ready, no JSON": func() { f := must(Inherit(os.Getenv)).File("ready"); fmt.Fprintln(f, "hello"); forever() },
 	"shut pipe":      func() { must(Inherit(os.Getenv)).File("ready").Close(); forever() },
 }
 
