@@ -399,7 +399,7 @@ func (a *attemptState) finish(err error) {
 			a.stopPump()
 		}
 	}
-	if err != nil || bodyLeft {
+	if _, ended := errors.AsType[*streamReset](err); !ended && (err != nil || bodyLeft) {
 		a.s.sendReset(causeway.CodeNone, Final)
 	}
 }
