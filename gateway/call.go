@@ -153,7 +153,7 @@ func (c *call) compose() error {
 	c.method, c.path, c.host = head[:m], head[m+1:m+1+t], head[hostAt:hostAt+len(r.Host)]
 	c.out = channel.Request{
 		ID: c.id, Principal: c.st.principal, Head: head, BodyBytes: r.BodyBytes, Upgrade: r.Upgrade != nil,
-		Idempotent: idempotent(c.method), AnswerTimeout: c.target.answerTimeout,
+		Idempotent: idempotent(c.method), AnswerTimeout: c.target.answerTimeout + hopGrace,
 	}
 	return nil
 }
@@ -180,6 +180,10 @@ func appendInward(dst []byte, r *http1.Request) []byte {
 	}
 	return dst
 }
+
+// hopGrace lets the connection point, which waits for the same time and is nearer to the server, say first that no
+// answer came.
+const hopGrace = 2 * time.Second
 
 // idempotent knows the methods of RFC 9110 9.2.2 and the reading ones of WebDAV. What it does not know is not.
 func idempotent(method []byte) bool {
