@@ -195,8 +195,9 @@ func (x *exchange) cut(err error) {
 	err = bodyError(err)
 	x.failed = true
 	code := causeway.CodeOf(err)
+	gone := x.deviceGone()
 	x.in.Refuse(code, channel.Final)
-	if !x.deviceGone() {
+	if !gone {
 		x.warnOf(code, err)
 	}
 }
