@@ -154,6 +154,7 @@ func (c *channels) startLocked(ctx context.Context, key slotKey, a aim) {
 func (s *slotSet) keep(ctx context.Context, index int) {
 	log := s.log.With("connection", index)
 	var wait backoff
+	var told time.Time // of the last warning: a gateway that is away for long gets a line a minute
 	for {
 		up, err := s.connect(ctx, index, log)
 		if ctx.Err() != nil {
@@ -164,7 +165,11 @@ func (s *slotSet) keep(ctx context.Context, index int) {
 		}
 		pause := wait.next()
 		s.note(err)
-		log.Warn("channel down", "err", err, "retry_in_ms", pause.Milliseconds())
+		level := slog.LevelDebug
+		if up > 0 || time.Since(told) >= checkEvery {
+			level, told = slog.LevelWarn, time.Now()
+		}
+		log.Log(ctx, level, "channel down", "err", err, "retry_in_ms", pause.Milliseconds())
 		if !sleep(ctx, pause) {
 			return
 		}

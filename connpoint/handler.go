@@ -57,9 +57,7 @@ func (h *handler) serve(ctx context.Context, in inbound) {
 	x.handler, x.in, x.start = h, in, time.Now()
 	defer func() {
 		if r := recover(); r != nil {
-			// A fault in one request must not end the others.
-			h.log.Error("request handler failed", "request_id", in.ID().String(), "err", fmt.Sprint(r), "stack", string(debug.Stack()))
-			in.Refuse(causeway.CodeConnectorInternalError, channel.Final)
+			x.fault(r)
 			return // x may be in any state: leave it to the collector
 		}
 		x.release()
@@ -70,6 +68,16 @@ func (h *handler) serve(ctx context.Context, in inbound) {
 	}
 	x.carry(ctx)
 	x.logEnd(ctx)
+}
+
+// fault ends one request that met a mistake of ours; the others go on.
+func (x *exchange) fault(r any) {
+	x.handler.log.Error("request handler failed", "request_id", x.in.ID().String(), "err", fmt.Sprint(r), "stack", string(debug.Stack()))
+	x.in.Refuse(causeway.CodeConnectorInternalError, channel.Final)
+	if x.conn != nil {
+		x.conn.close()
+	}
+	x.upload.wait()
 }
 
 // An exchange is one request on its way through the connection point.
@@ -181,8 +189,9 @@ func (x *exchange) refuse(err error, d channel.Delivery) {
 		code = causeway.CodeConnectorInternalError
 	}
 	x.failed, x.status = true, code.Status()
+	gone := x.deviceGone() // asked first: the refusal itself ends the request, and with it the wait for its device
 	x.in.Refuse(code, d)
-	if !x.deviceGone() {
+	if !gone {
 		x.warnOf(code, err)
 	}
 }

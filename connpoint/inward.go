@@ -3,7 +3,6 @@ package connpoint
 import (
 	"bytes"
 	"net/netip"
-	"strings"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/internal/http1"
@@ -258,9 +257,11 @@ func connectionBound(fields []http1.Field, name string) bool {
 		if !http1.EqualFold(fields[i].Name, name) {
 			continue
 		}
-		scheme, _, _ := strings.Cut(string(fields[i].Value), " ")
-		if strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate") {
-			return true
+		for part := range bytes.SplitSeq(fields[i].Value, []byte{','}) {
+			scheme, _, _ := bytes.Cut(bytes.TrimSpace(part), []byte{' '})
+			if http1.EqualFold(scheme, "NTLM") || http1.EqualFold(scheme, "Negotiate") {
+				return true
+			}
 		}
 	}
 	return false

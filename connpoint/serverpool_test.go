@@ -16,6 +16,7 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -66,6 +67,7 @@ func TestConnectionsThatMustNotBeReused(t *testing.T) {
 		{"one byte behind the answer", ok + "\n", "X: y"},
 		{"NTLM asked for", "HTTP/1.1 200 OK\r\nWWW-Authenticate: NTLM\r\nContent-Length: 2\r\n\r\nok", "X: y"},
 		{"Negotiate asked for", "HTTP/1.1 200 OK\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Negotiate abc\r\nContent-Length: 2\r\n\r\nok", "X: y"},
+		{"NTLM in a list", "HTTP/1.1 200 OK\r\nWWW-Authenticate: Basic realm=x, ntlm\r\nContent-Length: 2\r\n\r\nok", "X: y"},
 		{"NTLM used", ok, "Authorization: NTLM TlRMTVNTUAAB"},
 		{"Negotiate used", ok, "Authorization: negotiate YII"},
 	} {
@@ -289,6 +291,29 @@ func TestDeviceGoneEndsTheServersConnection(t *testing.T) {
 	if s := b.pool().state(); s.open != 0 {
 		t.Errorf("%d connections are still open", s.open)
 	}
+}
+
+// A server that hangs holds its own requests and nobody else's.
+func TestOneServersTroubleIsItsOwn(t *testing.T) {
+	hung := newRawServer(t, func(s *rawServer, _ int, c net.Conn) {
+		s.readHead(c)
+		s.readHead(c)
+	})
+	b := newBench(t, answering(t, ok).url(), func(d *signed.ConnectionPointDocument) {
+		d.Publications = append(d.Publications, policy.Publication{Name: "hung", MaxInFlight: 3})
+		d.Servers = append(d.Servers, signed.Server{Name: "hung", URL: hung.url()})
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	for range 20 {
+		in := b.request("GET", "/hung/x")
+		work.Go(func() { b.handler.serve(ctx, in) })
+	}
+	for range 20 {
+		b.do("GET", "/app/x").wantAnswer(t, 200, "ok")
+	}
+	cancel()
+	work.Wait()
 }
 
 func TestChangedServerGetsNewConnections(t *testing.T) {

@@ -25,15 +25,13 @@ func (x *exchange) switchProtocols() {
 	if conn.SetWriteDeadline(time.Time{}) != nil {
 		return
 	}
-	x.running = make(chan struct{})
-	go func() {
-		defer close(x.running)
+	x.inBackground(func() {
 		n, err := copyTouching(conn, body, touch)
 		x.sentBytes = n
 		if err != nil || !conn.closeWrite() {
 			conn.close()
 		}
-	}()
+	})
 	if err := x.passUpgraded(&last, touch); err != nil {
 		x.cut(err)
 	}

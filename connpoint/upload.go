@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -47,12 +48,24 @@ func (x *exchange) send() bool {
 	if !x.write(x.head) {
 		return false
 	}
-	x.running = make(chan struct{})
-	go func() {
-		defer close(x.running)
-		x.finishUpload(x.sendBody(n))
-	}()
+	x.inBackground(func() { x.finishUpload(x.sendBody(n)) })
 	return true
+}
+
+// inBackground runs the sending half on a goroutine of its own; upload.wait waits for it.
+func (x *exchange) inBackground(send func()) {
+	running := make(chan struct{})
+	x.running = running
+	go func() {
+		defer close(running)
+		defer func() {
+			if r := recover(); r != nil {
+				x.handler.log.Error("request sender failed", "request_id", x.in.ID().String(), "err", fmt.Sprint(r), "stack", string(debug.Stack()))
+				x.conn.close()
+			}
+		}()
+		send()
+	}()
 }
 
 // sendWhole sends head and body in one write.

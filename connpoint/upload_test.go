@@ -2,7 +2,6 @@ package connpoint
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -276,13 +275,27 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 	in.wantAnswer(t, 200, "a\n\na\n\na\n\n")
 }
 
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("a fault of ours") }
+
 func TestPanicEndsOneRequest(t *testing.T) {
-	b := newBench(t, answering(t, ok).url(), nil)
-	in := b.request("GET", "/app/x")
-	in.onAnswer = func() { panic("a fault of ours") }
-	b.handler.serve(context.WithoutCancel(t.Context()), in)
-	if in.refused != causeway.CodeConnectorInternalError || !strings.Contains(b.log.String(), "a fault of ours") {
-		t.Errorf("refused %v, log:\n%s", in.refused, b.log)
+	b := newBench(t, echoServer(t).URL, nil)
+	for _, where := range []string{"answer", "body"} {
+		in := b.request("POST", "/app/x")
+		if where == "answer" {
+			in.onAnswer = func() { panic("a fault of ours") }
+		} else {
+			in.body, in.bodyBytes = panicking{}, -1
+		}
+		b.log.Reset()
+		b.serve(in)
+		if in.refusals != 1 || !strings.Contains(b.log.String(), "a fault of ours") {
+			t.Errorf("%s: refused %d times, log:\n%s", where, in.refusals, b.log)
+		}
 	}
-	b.do("GET", "/app/x").wantAnswer(t, 200, "ok")
+	if s := b.pool().state(); s.open != 0 {
+		t.Errorf("%d connections are still open", s.open)
+	}
+	b.do("GET", "/app/x").wantAnswer(t, 200, "")
 }
