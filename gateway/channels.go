@@ -25,14 +25,14 @@ type channelGate struct {
 	mu        sync.Mutex // guards the fields below
 	pending   map[netip.Addr]int
 	waiting   int // all of pending
-	open      int
+	open      int // those in waiting included
 	strangers int
 }
 
 func (g *channelGate) begin(addr netip.Addr, l *Limits) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.waiting >= l.MaxChannelHandshakes || g.open >= l.MaxChannelConnections || g.pending[addr] >= maxChannelsPerSource {
+	if g.waiting >= l.MaxChannelHandshakes || g.open-g.waiting >= l.MaxChannelConnections || g.pending[addr] >= maxChannelsPerSource {
 		return false
 	}
 	if g.pending == nil {

@@ -14,8 +14,8 @@ type Limits struct {
 	MaxInFlight             int // requests: 8,192 (*)
 	MaxHandshakes           int // unfinished: 2,048
 	MaxHandshakesPerSource  int // unfinished, of one source: 512, since an office behind one address reconnects all at once
-	MaxChannelHandshakes    int // unfinished, on the channel listener: 64
-	MaxChannelConnections   int // of connection points: 256
+	MaxChannelHandshakes    int // unfinished, on the channel listener: 512
+	MaxChannelConnections   int // of connection points, handshake done: 256
 	MaxStreams              int // HTTP/2 streams of one connection: 128
 	MaxHeadBytes            int // request head: 16 KiB
 	MaxTargetBytes          int // request target: 8 KiB
@@ -47,7 +47,7 @@ func (l Limits) or() Limits {
 		MaxInFlight:             cmp.Or(l.MaxInFlight, 8192),
 		MaxHandshakes:           cmp.Or(l.MaxHandshakes, 2048),
 		MaxHandshakesPerSource:  cmp.Or(l.MaxHandshakesPerSource, 512),
-		MaxChannelHandshakes:    cmp.Or(l.MaxChannelHandshakes, 64),
+		MaxChannelHandshakes:    cmp.Or(l.MaxChannelHandshakes, 512),
 		MaxChannelConnections:   cmp.Or(l.MaxChannelConnections, 256),
 		MaxStreams:              cmp.Or(l.MaxStreams, 128),
 		MaxHeadBytes:            cmp.Or(l.MaxHeadBytes, 16<<10),

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -408,5 +409,57 @@ func TestDocumentGovernsTheLimits(t *testing.T) {
 	in.dial("pc-2").ask(get("/app/")).wants(t, 200, 0)
 	if _, _, err := in.Apply(in.seal(func(d *signed.GatewayDocument) { d.Limits = signed.Limits{MaxConnections: 1 << 30} })); err == nil {
 		t.Error("a limit beyond all bounds was taken")
+	}
+}
+
+func TestSlowDevicesDoNotHoldUpOthers(t *testing.T) {
+	in := run(t, func(c *Config) { c.Timeouts.Head = 2 * time.Second })
+	cfg := in.clientTLS(in.deviceCA.issue("slow"))
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	var slow []*device
+	for i := range 100 {
+		d := in.dialTLS(cfg)
+		switch i % 3 {
+		case 0:
+			d.send("GET /app/ HTTP/1.1\r\n") // never ends its head
+		case 1:
+			d.send("POST /app/ HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 1000\r\n\r\n") // never sends its body
+		case 2:
+			d.send(get("/app/")) // never reads its answer
+		}
+		slow = append(slow, d)
+	}
+	good := in.dial("pc-1")
+	for range 20 {
+		good.ask(get("/app/")).wants(t, 200, 0)
+	}
+	if r := slow[0].receive("GET"); r.StatusCode != 408 {
+		t.Errorf("slow head: %d", r.StatusCode)
+	}
+}
+
+// An exhaustedListener fails as one does that has no file descriptors left, for a while.
+type exhaustedListener struct {
+	net.Listener
+	mu    sync.Mutex
+	fails int
+}
+
+func (l *exhaustedListener) Accept() (net.Conn, error) {
+	l.mu.Lock()
+	l.fails--
+	failing := l.fails >= 0
+	l.mu.Unlock()
+	if failing {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptRecoversFromExhaustion(t *testing.T) {
+	in := run(t, func(c *Config) { c.Devices = &exhaustedListener{Listener: c.Devices, fails: 5} })
+	in.dial("pc-1").ask(get("/app/")).wants(t, 200, 0)
+	if !strings.Contains(in.logs.String(), "accept failed") {
+		t.Error("nobody was told")
 	}
 }
