@@ -33,10 +33,18 @@ type gatewayConfig struct {
 	ChannelsListen string `yaml:"channels_listen,omitempty"`
 	HealthListen   string `yaml:"health_listen,omitempty"`
 
-	DrainTimeout   duration `yaml:"drain_timeout,omitempty"`
-	AccessLogEvery int      `yaml:"access_log_every,omitempty"`
+	DrainTimeout   duration      `yaml:"drain_timeout,omitempty"`
+	AccessLogEvery int           `yaml:"access_log_every,omitempty"`
+	Limits         gatewayLimits `yaml:"limits,omitempty"`
 
 	Role roleConfig `yaml:",inline"`
+}
+
+// gatewayLimits are the bounds of an instance that documents leave to it. Zero means the documented default.
+type gatewayLimits struct {
+	MaxHandshakes          int `yaml:"max_handshakes,omitempty"`
+	MaxHandshakesPerSource int `yaml:"max_handshakes_per_source,omitempty"`
+	RefusalsPerSecond      int `yaml:"refusals_per_second,omitempty"`
 }
 
 func (a *app) gatewayCmd() *cobra.Command {
@@ -146,6 +154,8 @@ func (c *gatewayConfig) server(s *gatewaySockets, log *roleLog) (*gateway.Server
 		Devices: s.devices, Channels: s.channels, Health: s.health,
 		Certificates: certificates, Documents: documents,
 		Site: c.Site, Gateway: c.Gateway, Instance: c.Instance, Slot: c.Slot, Software: software(),
+		Limits: gateway.Limits{MaxHandshakes: c.Limits.MaxHandshakes, MaxHandshakesPerSource: c.Limits.MaxHandshakesPerSource,
+			RefusalsPerSecond: c.Limits.RefusalsPerSecond},
 		Timeouts:       gateway.Timeouts{Drain: time.Duration(c.DrainTimeout)},
 		AccessLogEvery: c.AccessLogEvery, Logger: log.Logger,
 	})

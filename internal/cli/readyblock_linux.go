@@ -63,16 +63,3 @@ func (b *readyBlock) curl(target string, device bool) string {
 }
 
 func (b *readyBlock) stateFlag() string { return shellLine("", "--state", string(b.state)) }
-
-// shellLine quotes what a shell would take apart.
-func shellLine(args ...string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@%+,"
-	quoted := make([]string, len(args))
-	for i, a := range args {
-		quoted[i] = a
-		if strings.Trim(a, plain) != "" {
-			quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
-}

@@ -148,11 +148,7 @@ func (u *upRun) putGateway(ctx context.Context) error {
 		Name: gatewayName, ServiceName: u.plan.name(), ServicePort: u.plan.port, Address: u.plan.dialAddress().String(),
 		Limits: u.plan.limits(),
 	}
-	if u.plan.certificate == nil {
-		g.ServiceCAs = [][]byte{u.store.SiteCA().Certificate.Raw}
-	} else {
-		g.ServiceCertificateSHA256 = []string{site.Thumbprint(u.plan.certificate.Leaf)}
-	}
+	u.trustService(&g)
 	old, err := u.store.Gateways(ctx)
 	if err != nil {
 		return err
@@ -166,6 +162,16 @@ func (u *upRun) putGateway(ctx context.Context) error {
 	}
 	u.gateway = g
 	return u.store.PutGateway(ctx, u.by(), g)
+}
+
+// trustService says which service certificate connection points accept: one of the site's CA, or the very one that the
+// administrator gave.
+func (u *upRun) trustService(g *site.Gateway) {
+	if u.plan.certificate == nil {
+		g.ServiceCAs = [][]byte{u.store.SiteCA().Certificate.Raw}
+	} else {
+		g.ServiceCertificateSHA256 = []string{site.Thumbprint(u.plan.certificate.Leaf)}
+	}
 }
 
 func (u *upRun) instanceID(ctx context.Context, old []site.Gateway, slot causeway.Slot) (causeway.InstanceID, error) {
@@ -207,10 +213,19 @@ func (p *upPlan) limits() signed.Limits {
 	if !p.unlimited {
 		return signed.Limits{}
 	}
-	const many = 1 << 20
 	return signed.Limits{MaxConnections: many, MaxConnectionsPerSource: many, MaxInFlight: many,
 		DeviceConcurrency: many, DeviceRatePerSecond: many, DeviceBurst: many}
 }
+
+func (p *upPlan) instanceLimits() gatewayLimits {
+	if !p.unlimited {
+		return gatewayLimits{}
+	}
+	return gatewayLimits{MaxHandshakes: many, MaxHandshakesPerSource: many, RefusalsPerSecond: many}
+}
+
+// many is more than any measurement needs, and what gateways take at most.
+const many = 1 << 20
 
 // newCredential makes the credential of the admin API for this run, in a file of its owner alone.
 func (u *upRun) newCredential() error {

@@ -38,18 +38,18 @@ func claimState(dir state) (_ *claim, err error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
-	_, err = os.Lstat(dir.site())
-	c.new = errors.Is(err, fs.ErrNotExist)
 	if c.lock, err = lockFile(dir); err != nil {
 		return nil, err
 	}
+	_, err = os.Lstat(dir.site()) // after the lock: whoever held it a moment ago may have made a site
+	c.new = errors.Is(err, fs.ErrNotExist)
 	return c, nil
 }
 
 // undo takes back a start that failed: a folder that held no site is left as it was found. Only names that are ours
 // are removed, whatever else lies there.
 func (c *claim) undo() {
-	if c.new {
+	if c.lock != nil && c.new {
 		for _, name := range stateEntries {
 			os.RemoveAll(c.dir.path(name))
 		}

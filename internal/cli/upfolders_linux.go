@@ -60,7 +60,7 @@ func (u *upRun) makeFolders(ctx context.Context) error {
 		err = f.writeYAML("config.yaml", gatewayConfig{
 			Site: u.store.ID(), SiteKey: u.store.PublicKey().String(), Gateway: gatewayName, Instance: in.ID, Slot: in.Slot,
 			CertificateFile: "tls.crt", KeyFile: "tls.key", DocumentsDir: "documents", DrainTimeout: duration(upDrain),
-			Role: roleConfig{AdminSocket: "run.sock", LogDir: "logs"},
+			Limits: u.plan.instanceLimits(), Role: roleConfig{AdminSocket: "run.sock", LogDir: "logs"},
 		})
 		if err != nil {
 			return err
