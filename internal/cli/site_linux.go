@@ -49,7 +49,7 @@ func sampleServers(address string) []site.Server {
 func isSample(name causeway.ServerName) bool { return name == sampleName || name == sampleMPName }
 
 // by names who makes the changes that flags ask for.
-func (u *upRun) by() string { return fmt.Sprintf("uid %d (causeway up)", os.Geteuid()) }
+func (u *upRun) by() string { return fmt.Sprintf("uid %d (causeway %s)", os.Geteuid(), u.command) }
 
 // publishServers brings the store in line with the flags. What the flags name is added, or set if it is there; what
 // was added while the site ran stays. The sample server is there while nothing else is.

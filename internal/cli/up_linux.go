@@ -55,6 +55,7 @@ Its files are in the state folder (default $XDG_STATE_HOME/causeway, ~/.local/st
 type upRun struct {
 	// Fixed before anything is started.
 	app      *app
+	command  string // that was typed, for the audit log
 	plan     *upPlan
 	asked    []console.Published // what the flags publish
 	dir      state
@@ -86,7 +87,7 @@ type upRun struct {
 func (a *app) up(ctx context.Context, p *upPlan) (err error) {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	u := &upRun{app: a, plan: p, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}
+	u := &upRun{app: a, command: "up", plan: p, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}
 	if u.dir, err = a.stateDir(); err != nil {
 		return err
 	}
