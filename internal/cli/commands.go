@@ -7,7 +7,7 @@ func (a *app) commands() []*cobra.Command {
 	all := []*cobra.Command{
 		a.upCmd(), a.statusCmd(), a.logsCmd(), a.downCmd(),
 		a.serverCmd(), a.deviceCmd(), a.explainCmd(),
-		a.gatewayCmd(), a.connectionPointCmd(), a.sampleServerCmd(),
+		a.gatewayCmd(), a.connectionPointCmd(), a.siteCmd(), a.sampleServerCmd(),
 		a.versionCmd(),
 	}
 	return append(all, a.platformCommands()...)

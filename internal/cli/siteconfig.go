@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Folders that the packaged systemd units give to the roles.
+const (
+	systemdGatewayState = "/var/lib/causeway-gateway"
+	systemdGatewayRun   = "/run/causeway-gateway"
+	systemdPointState   = "/var/lib/causeway-connection-point"
+	systemdPointRun     = "/run/causeway-connection-point"
+)
+
+// A yamlText is a configuration file with comments, for people who will change it.
+type yamlText struct{ strings.Builder }
+
+func (y *yamlText) comment(text string) { fmt.Fprintf(y, "# %s\n", text) }
+
+// field writes name: value with a remark behind it. Values are quoted where YAML could read them as something else.
+func (y *yamlText) field(name string, value any, remark string) {
+	line := fmt.Sprintf("%s: %v", name, value)
+	if s, ok := value.(string); ok {
+		line = fmt.Sprintf("%s: %q", name, s)
+	}
+	if remark != "" {
+		line = fmt.Sprintf("%-44s # %s", line, remark)
+	}
+	fmt.Fprintln(y, line)
+}
+
+// off is a field that people may switch on.
+func (y *yamlText) off(name, value, remark string) {
+	fmt.Fprintf(y, "%-44s # %s\n", "# "+name+": "+value, remark)
+}
+
+func (y *yamlText) gap() { fmt.Fprintln(y) }
+
+// gatewayYAML is the configuration of an exported instance.
+func gatewayYAML(c *gatewayConfig, systemd bool) string {
+	documents, socket := "documents", "run.sock"
+	if systemd {
+		documents, socket = systemdGatewayState, systemdGatewayRun+"/admin.sock"
+	}
+	var y yamlText
+	y.comment("A gateway instance. Relative paths are relative to this file.")
+	y.gap()
+	y.field("site", string(c.Site), "")
+	y.comment("The site's public key: what it has not signed is not obeyed.")
+	y.field("site_key", c.SiteKey, "")
+	y.field("gateway", string(c.Gateway), "")
+	y.field("instance", string(c.Instance), "")
+	y.field("slot", int(c.Slot), "")
+	y.gap()
+	y.field("certificate_file", "tls.crt", "service certificate with its chain; a new file is taken up by itself")
+	y.field("key_file", "tls.key", "")
+	y.field("documents_dir", documents, "the newest signed document is kept here; must be writable")
+	y.gap()
+	y.comment("Where it listens, unless systemd passes sockets named devices, channels and health. [::] is IPv4 and IPv6.")
+	y.field("devices_listen", c.DevicesListen, "HTTPS, for the internet")
+	y.field("channels_listen", c.ChannelsListen, "connection points dial this port")
+	y.off("health_listen", `"127.0.0.1:9080"`, "plain HTTP, for a load balancer's probe alone")
+	y.gap()
+	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
+	y.off("log_dir", `"logs"`, "a folder that exists; without it JSON lines go to stderr")
+	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
+	return y.String()
+}
+
+// connectionPointYAML is the configuration of an exported connection point.
+func connectionPointYAML(c *connectionPointConfig, systemd bool) string {
+	documents, socket := "documents", "run.sock"
+	if systemd {
+		documents, socket = systemdPointState, systemdPointRun+"/admin.sock"
+	}
+	var y yamlText
+	y.comment("A connection point. Relative paths are relative to this file.")
+	y.gap()
+	y.field("site", string(c.Site), "")
+	y.comment("The site's public key: what it has not signed is not obeyed.")
+	y.field("site_key", c.SiteKey, "")
+	y.field("id", string(c.ID), "")
+	y.field("connection_id", c.ConnectionID, "secret: gateways ask for it beside the certificate")
+	y.gap()
+	y.field("certificate_file", "tls.crt", "issued by the site; a new file is taken up by itself")
+	y.field("key_file", "tls.key", "")
+	y.field("documents_dir", documents, "the site writes its signed documents here; looked at once a second")
+	y.gap()
+	y.off("connections", "2", "to each gateway instance, 1 to 4")
+	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
+	y.off("log_dir", `"logs"`, "a folder that exists; without it JSON lines go to stderr")
+	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
+	return y.String()
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+// defaultConnectionPoint is the name of the connection point of a site that was told none.
+const defaultConnectionPoint = "cp-1"
+
+// A sitePlan is what the flags of `site run` ask for. What it shares with `up` is checked as `up` does it.
+type sitePlan struct {
+	upPlan
+	gatewayAddresses []string
+	pointNames       []string
+
+	host  string // of all instances
+	ports []int  // that connection points dial, by slot
+}
+
+func (p *sitePlan) flags(f *pflag.FlagSet) {
+	f.StringArrayVar(&p.gatewayAddresses, "gateway-address", nil,
+		"where connection points reach a gateway instance, as `HOST[:PORT]` (default port 10124 plus its slot); repeated, the first is slot 0, the next slot 1")
+	f.StringVar(&p.serviceName, "service-name", "", "`FQDN` that devices use (default: HOST of the gateway's address)")
+	f.IntVar(&p.port, "port", causeway.HTTPSPort, "port that devices use")
+	f.StringArrayVar(&p.pointNames, "connection-point", nil, "admit the connection point of this `NAME`; may be repeated (default cp-1)")
+	f.StringArrayVar(&p.publish, "publish", nil,
+		"publish a server as `NAME=URL`[,ca=FILE][,client-cert=FILE,client-key=FILE]; may be repeated")
+	f.StringArrayVar(&p.publishHost, "publish-host", nil, "publish a server by host name, as `FQDN=URL`; may be repeated")
+	f.StringVar(&p.certFile, "cert", "", "service certificate with its chain, `PEM` (default: issued by the site's own CA)")
+	f.StringVar(&p.keyFile, "key", "", "key of --cert, `PEM`")
+	f.StringArrayVar(&p.deviceCAFiles, "device-ca", nil, "admit device certificates of this CA, `PEM`; may be repeated")
+}
+
+// check reads and judges everything that can be judged without starting anything. It returns all faults at once.
+func (p *sitePlan) check(now time.Time) error {
+	err := errors.Join(p.checkGateway(), p.checkConnectionPoints(), p.checkServers(), p.checkDeviceCAs(now))
+	return errors.Join(err, p.checkCertificate(now)) // last: it looks at the names above
+}
+
+func (p *sitePlan) checkGateway() error {
+	var errs []error
+	p.host, p.ports = "", nil
+	if p.port < 1 || p.port > 65535 {
+		errs = append(errs, badFlag("choose a port from 1 to 65535", "--port %d does not exist", p.port))
+	}
+	switch n := len(p.gatewayAddresses); {
+	case n == 0:
+		errs = append(errs, badFlag("add --gateway-address HOST, the name or address of the gateway's host", "--gateway-address is missing"))
+	case n > causeway.MaxSlots:
+		errs = append(errs, badFlag("a gateway has at most 16 instances", "--gateway-address is given %d times", n))
+	}
+	for n, text := range p.gatewayAddresses {
+		errs = append(errs, p.addGateway(n, text))
+	}
+	p.instances = len(p.ports)
+	return errors.Join(append(errs, p.checkServiceName())...)
+}
+
+func (p *sitePlan) addGateway(n int, text string) error {
+	host, port, err := parseGatewayAddress(text, causeway.Slot(n).ChannelPort())
+	if err != nil {
+		return err
+	}
+	if p.host == "" {
+		p.host = host
+	}
+	switch {
+	case host != p.host:
+		return badFlag("put instances of other hosts behind one load balancer, and name its address",
+			"--gateway-address %s: instances of one gateway have one address, here %s", text, p.host)
+	case slices.Contains(p.ports, port):
+		return badFlag("give each instance a port of its own", "--gateway-address %s: port %d is used twice", text, port)
+	case port == p.port:
+		return badFlag("choose another port for the channels", "--gateway-address %s: port %d is that of the devices", text, port)
+	}
+	p.ports = append(p.ports, port)
+	return nil
+}
+
+// parseGatewayAddress reads HOST[:PORT]; an IPv6 address with a port stands in brackets.
+func parseGatewayAddress(text string, defaultPort int) (host string, port int, err error) {
+	const form = "write it as HOST or HOST:PORT, for example gateway.example.com:10124"
+	host, port = text, defaultPort
+	if _, err := netip.ParseAddr(text); err != nil && strings.Contains(text, ":") {
+		h, digits, err := net.SplitHostPort(text)
+		n, errPort := strconv.Atoi(digits)
+		if err != nil || errPort != nil || n < 1 || n > 65535 {
+			return "", 0, badFlag(form, "--gateway-address %q is not a host with a port", text)
+		}
+		host, port = h, n
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" {
+			return "", 0, badFlag(form, "--gateway-address %s: %s cannot be dialled", text, host)
+		}
+		return ip.String(), port, nil
+	}
+	host, err = checkHostName("--gateway-address", host)
+	return host, port, err
+}
+
+func (p *sitePlan) checkServiceName() (err error) {
+	if p.serviceName == "" {
+		p.serviceName = p.host
+		return nil
+	}
+	p.serviceName, err = checkHostName("--service-name", p.serviceName)
+	return err
+}
+
+func (p *sitePlan) checkConnectionPoints() error {
+	if len(p.pointNames) == 0 {
+		p.pointNames = []string{defaultConnectionPoint}
+	}
+	var errs []error
+	if len(p.pointNames) > maxConnectionPoints {
+		errs = append(errs, badFlag("a site has at most 16 connection points", "--connection-point is given %d times", len(p.pointNames)))
+	}
+	for i, name := range p.pointNames {
+		switch {
+		case name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
+			errs = append(errs, badFlag("use 1 to 64 lower-case letters, digits and hyphens", "--connection-point: name %q is not allowed", name))
+		case slices.Contains(p.pointNames[:i], name):
+			errs = append(errs, badFlag("give each connection point a name of its own", "--connection-point: name %q is used twice", name))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"os"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/connpoint"
+	"github.com/causeway-gateway/causeway/console"
+	"github.com/causeway-gateway/causeway/internal/supervise"
+	"github.com/causeway-gateway/causeway/signed"
+)
+
+// elsewhere is the state of a process that the site does not see: it runs on another host, or not at all.
+const elsewhere = "elsewhere"
+
+// Status answers the admin API. What the site knows of the gateway is what connection points of this host see of it.
+func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
+	servers, err := s.Servers(ctx)
+	if err != nil {
+		return console.Status{}, err
+	}
+	points := s.askPoints(ctx)
+	st := console.Status{
+		Site: s.store.ID(), Version: readBuildInfo().Version, State: string(s.dir), PID: os.Getpid(), Since: s.since.UTC(),
+		GatewayURL: s.gatewayURL(), AdminURL: s.admin.url, LogsDir: s.dir.logs(), Servers: servers,
+		Documents: map[string]uint64{"generation": s.generationNow()},
+		Balancer:  console.ProcessStatus{State: elsewhere},
+		Healthy:   true,
+	}
+	for _, in := range s.gateway.Instances {
+		i := console.InstanceStatus{ID: in.ID, Slot: in.Slot, Process: console.ProcessStatus{State: elsewhere}, ChannelPort: in.ChannelPort}
+		i.Channels, i.Generation = seen(points, in.Slot)
+		i.Healthy = i.Channels > 0
+		st.Healthy = st.Healthy && (i.Healthy || len(points) == 0)
+		st.Instances = append(st.Instances, i)
+	}
+	for _, cp := range s.points {
+		c := console.ConnectionPointStatus{ID: cp.ID, Process: console.ProcessStatus{State: elsewhere}}
+		if own, ok := points[cp.ID]; ok {
+			c.Process.State, c.Process.Since, c.Generation = string(supervise.Running), own.Since, own.Configuration.Generation
+			for _, ch := range own.Channels {
+				c.Channels += ch.Connected
+			}
+		}
+		st.ConnectionPoints = append(st.ConnectionPoints, c)
+	}
+	return st, nil
+}
+
+// askPoints asks the connection points of this host how they fare. Those that do not answer are left out.
+func (s *siteRun) askPoints(ctx context.Context) map[causeway.ConnectionPointID]connpoint.Status {
+	all := map[causeway.ConnectionPointID]connpoint.Status{}
+	for _, cp := range s.points {
+		socket := s.homeOf(cp.ID).AdminSocket
+		if socket == "" {
+			continue
+		}
+		var own connpoint.Status
+		if err := askRole(ctx, socket, &own); err == nil && own.ID == cp.ID {
+			all[cp.ID] = own
+		}
+	}
+	return all
+}
+
+// seen is what connection points see of an instance: open channels, and the document that it obeys.
+func seen(points map[causeway.ConnectionPointID]connpoint.Status, slot causeway.Slot) (channels int, generation uint64) {
+	for _, own := range points {
+		for _, ch := range own.Channels {
+			if ch.Gateway != gatewayName || ch.Slot != slot || ch.Connected == 0 {
+				continue
+			}
+			channels += ch.Connected
+			for _, a := range ch.Applied {
+				if a.Kind == signed.KindGateway {
+					generation = max(generation, a.Generation)
+				}
+			}
+		}
+	}
+	return channels, generation
+}
+
+// countSpread counts the instances that are seen from this host, and those of them that obey a generation. A
+// connection point that is behind itself counts as an instance that is.
+func (s *siteRun) countSpread(ctx context.Context, generation uint64) (live, applied int) {
+	points := s.askPoints(ctx)
+	behind := false
+	for _, own := range points {
+		behind = behind || own.Configuration.Generation < generation
+	}
+	for _, in := range s.gateway.Instances {
+		channels, obeyed := seen(points, in.Slot)
+		if channels == 0 {
+			continue
+		}
+		live++
+		if obeyed >= generation && !behind {
+			applied++
+		}
+	}
+	return live, applied
+}
+
+// targets are the roles of this host whose metrics make up the site's.
+func (s *siteRun) targets() (targets []console.Target) {
+	for _, cp := range s.points {
+		if socket := s.homeOf(cp.ID).AdminSocket; socket != "" {
+			targets = append(targets, console.Target{Role: "connection-point", Instance: string(cp.ID), Socket: socket})
+		}
+	}
+	return targets
+}
