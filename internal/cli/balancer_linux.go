@@ -15,7 +15,10 @@ import (
 // parent, before it is confined, because its port may need root.
 func (a *app) balancerCmd() *cobra.Command {
 	r := &roleProcess{app: a, name: "balancer"}
-	b := network.Balancer{Probe: network.Probe{Path: "/health"}} // where package gateway answers it
+	b := network.Balancer{
+		Probe: network.Probe{Path: "/health"}, // where package gateway answers it
+		Allow: allow,
+	}
 	cmd := &cobra.Command{
 		Use: "balancer", Short: "run the load balancer", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.runBalancer(cmd.Context(), &b) },
@@ -44,6 +47,13 @@ func (r *roleProcess) runBalancer(ctx context.Context, b *network.Balancer) erro
 	defer log.close()
 	b.Logger = log.Logger
 	return r.serve(ctx, cfg, service{run: b.Run, admin: balancerAdmin(b), logger: log.Logger})
+}
+
+// allow is the network security group of one machine: devices come from everywhere, channels from this machine alone,
+// because here every connection point of the site runs on it.
+func allow(f network.Flow) bool {
+	source := f.Source.Addr().Unmap()
+	return f.Slot < 0 || source.IsLoopback() || source == f.Destination.Addr().Unmap()
 }
 
 // balancerAdmin is the balancer's read-only surface.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
 	"github.com/causeway-gateway/causeway/signed"
+	"github.com/causeway-gateway/causeway/site"
 	"github.com/causeway-gateway/causeway/siteca"
 )
 
@@ -69,7 +71,7 @@ func usable(cert, key []byte) *x509.Certificate {
 // serviceCertificate is what devices see: the administrator's, or one from the site's own CA for the addresses and
 // names under which this machine is reached.
 func (u *upRun) serviceCertificate(ctx context.Context) (pair, error) {
-	if c := u.plan.certificate; c != nil {
+	if c := u.ownCertificate(); c != nil {
 		return pairOf(c)
 	}
 	names := u.serviceNames(ctx)
@@ -77,6 +79,48 @@ func (u *upRun) serviceCertificate(ctx context.Context) (pair, error) {
 	return u.keep(u.dir.site(), "service.crt", "service.key", u.store.SiteCA(), fits, func() (siteca.Issued, error) {
 		return u.store.IssueService(ctx, u.by(), names)
 	})
+}
+
+// ownCertificate is the administrator's, as it was read last; nil when the site's own CA issues one.
+func (u *upRun) ownCertificate() *tls.Certificate {
+	u.following.Lock()
+	defer u.following.Unlock()
+	return u.plan.certificate
+}
+
+// followCertificate takes up a new certificate in the administrator's files. Connection points learn to trust it before
+// the instances show it; the old one stays trusted beside it until the next.
+func (u *upRun) followCertificate(ctx context.Context) error {
+	old := u.ownCertificate()
+	if old == nil {
+		return nil
+	}
+	next := *u.plan
+	if err := next.checkCertificate(u.app.now()); err != nil {
+		return err
+	}
+	if slices.EqualFunc(old.Certificate, next.certificate.Certificate, bytes.Equal) {
+		return nil
+	}
+	u.following.Lock()
+	u.plan.certificate = next.certificate
+	u.following.Unlock()
+	g := u.gateway
+	g.ServiceCertificateSHA256 = []string{site.Thumbprint(next.certificate.Leaf), site.Thumbprint(old.Leaf)}
+	if err := u.store.PutGateway(ctx, u.by(), g); err != nil {
+		return err
+	}
+	if err := u.publish(ctx, false); err != nil {
+		return err
+	}
+	u.lookNow()
+	u.waitLive(ctx, u.generationNow())
+	if err := errors.Join(u.writeCertificates(ctx), u.caFile()); err != nil {
+		return err
+	}
+	u.lookNow()
+	u.log.Info("new service certificate in use", "not_after", next.certificate.Leaf.NotAfter.UTC(), "dns_names", next.certificate.Leaf.DNSNames)
+	return nil
 }
 
 // serviceNames are the name devices use, published hosts, and this machine's own words for itself.
@@ -141,7 +185,7 @@ func (u *upRun) firstDevice(ctx context.Context) (tls.Certificate, error) {
 // caFile writes what devices trust: the site's CA, or the chain of the administrator's certificate.
 func (u *upRun) caFile() error {
 	text := u.store.SiteCA().CertPEM()
-	if c := u.plan.certificate; c != nil {
+	if c := u.ownCertificate(); c != nil {
 		text = trustFor(c)
 	}
 	return writeFile(u.dir.ca(), text)

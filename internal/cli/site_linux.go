@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/connpoint"
 	"github.com/causeway-gateway/causeway/console"
 	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
@@ -83,6 +84,9 @@ func (u *upRun) publishServers(ctx context.Context) error {
 }
 
 func (u *upRun) publishServer(ctx context.Context, have []site.Server, s console.Published) error {
+	if err := checkServer(storedServer(s)); err != nil {
+		return err
+	}
 	i := slices.IndexFunc(have, func(h site.Server) bool { return h.Name == s.Name })
 	if i < 0 {
 		return u.store.AddServer(ctx, u.by(), storedServer(s))
@@ -135,6 +139,17 @@ func (u *upRun) wantsSample(ctx context.Context) (bool, error) {
 func storedServer(p console.Published) site.Server {
 	return site.Server{Publication: p.Publication, URL: p.URL, CAs: p.CAs, ClientCertificate: p.ClientCertificate,
 		ClientKey: p.ClientKey, HostHeader: p.HostHeader, IdentityForms: p.IdentityForms}
+}
+
+// checkServer asks what connection points will say. They judge a server again, and would refuse a whole document for one
+// that they cannot serve.
+func checkServer(s site.Server) error {
+	err := connpoint.CheckServer(signed.Server{Name: s.Name, URL: s.URL, CAs: s.CAs, ClientCertificate: s.ClientCertificate, ClientKey: s.ClientKey,
+		HostHeader: s.HostHeader, IdentityForms: s.IdentityForms})
+	if err != nil {
+		return misuse{err}
+	}
+	return nil
 }
 
 func publishedServer(s site.Server) console.Published {

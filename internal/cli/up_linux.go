@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,6 +78,8 @@ type upRun struct {
 	admin      *adminSurfaces
 	quit       context.CancelFunc // begins an orderly stop
 
+	following sync.Mutex // guards plan.certificate, once serving
+
 	publishing sync.Mutex // one generation after the other; guards the fields below
 	generation uint64
 
@@ -96,7 +100,11 @@ func (a *app) up(ctx context.Context, p *upPlan) (err error) {
 		return err
 	}
 	defer claim.release()
+	if err := removeReady(u.dir); err != nil { // of a run that was killed
+		return err
+	}
 	defer u.killOnSecondInterrupt()()
+	defer stopOnHangup(quit)()
 	if err := u.start(ctx); err != nil {
 		u.stop()
 		u.sayWhatRolesSaid()
@@ -270,23 +278,48 @@ func (u *upRun) announce(ctx context.Context) error {
 	}
 	block := readyBlock{ready: r, state: u.dir, took: u.app.now().Sub(u.since), refused: refused, sample: u.sample != nil,
 		dial: netip.AddrPortFrom(u.plan.dialAddress(), uint16(u.plan.port))}
-	return block.print(u.app.stdout)
+	return errors.Join(notify(u.app.getenv, "READY=1"), block.print(u.app.stdout))
 }
 
 // serve waits for the end, and keeps documents and certificates fresh until then.
 func (u *upRun) serve(ctx context.Context) {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
+	renew, look := time.NewTicker(renewEvery), time.NewTicker(u.plan.lookEvery)
+	defer renew.Stop()
+	defer look.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-renew.C:
 			if err := u.renew(ctx); err != nil {
 				u.log.Error("documents or certificates were not renewed", "err", err, "hint", "what is in force stays in force for 72 hours")
 			}
+		case <-look.C:
+			if err := u.followCertificate(ctx); err != nil {
+				u.log.Error("new service certificate was not taken up, the old one goes on", "err", err, "hint", causeway.Hint(err))
+			}
 		case <-ctx.Done():
+			_ = notify(u.app.getenv, "STOPPING=1") // best effort: systemd sees the exit anyhow
 			return
 		}
 	}
+}
+
+// stopOnHangup makes the loss of the terminal an orderly stop, unless somebody asked to outlive it (nohup).
+func stopOnHangup(quit func()) (done func()) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return func() {}
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	over := make(chan struct{})
+	var watched sync.WaitGroup
+	watched.Go(func() {
+		select {
+		case <-hangup:
+			quit()
+		case <-over:
+		}
+	})
+	return func() { signal.Stop(hangup); close(over); watched.Wait() }
 }
 
 // stop takes everything down again: first what tells others that the site serves, then the processes, then the store.

@@ -39,6 +39,9 @@ func (u *upRun) AddServer(ctx context.Context, by string, p console.Published) (
 	if err := checkServerName("NAME", string(p.Name)); err != nil {
 		return console.Change{}, err
 	}
+	if err := checkServer(storedServer(p)); err != nil {
+		return console.Change{}, err
+	}
 	if err := u.store.AddServer(ctx, by, storedServer(p)); err != nil {
 		return console.Change{}, err
 	}
@@ -54,7 +57,10 @@ func (u *upRun) SetServer(ctx context.Context, by string, name causeway.ServerNa
 	}
 	_, err := u.store.SetServer(ctx, by, name, func(s site.Server) (site.Server, error) {
 		p, err := c.Apply(publishedServer(s))
-		return storedServer(p), err
+		if err != nil {
+			return s, err
+		}
+		return storedServer(p), checkServer(storedServer(p))
 	})
 	if err != nil {
 		return console.Change{}, err
@@ -73,7 +79,8 @@ func (u *upRun) RemoveServer(ctx context.Context, by string, name causeway.Serve
 // checkHost refuses a host name that the administrator's own certificate does not hold: no device would accept it.
 // The site's own CA puts new names into the certificate that it issues.
 func (u *upRun) checkHost(host string) error {
-	if host == "" || u.plan.certificate == nil || u.plan.certificate.Leaf.VerifyHostname(host) == nil {
+	own := u.ownCertificate()
+	if host == "" || own == nil || own.Leaf.VerifyHostname(host) == nil {
 		return nil
 	}
 	return badFlag("use a certificate that holds it too", "host name %s is not in the service certificate", host)

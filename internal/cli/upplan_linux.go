@@ -37,6 +37,7 @@ type upPlan struct {
 	listen           string
 	port             int
 	unlimited        bool
+	lookEvery        time.Duration // at the files of --cert and --key
 
 	servers     []published
 	address     netip.Addr
@@ -63,7 +64,9 @@ func (p *upPlan) flags(f *pflag.FlagSet) {
 	f.StringVar(&p.listen, "listen", defaultListen, "`IP` to listen on")
 	f.IntVar(&p.port, "port", defaultPort, "port that devices use")
 	f.BoolVar(&p.unlimited, "limits-off", false, "lift the gateway's own bounds per device and source, for measurements")
+	f.DurationVar(&p.lookEvery, "look-every", time.Minute, "how often to look for a new certificate in --cert and --key")
 	_ = f.MarkHidden("limits-off")
+	_ = f.MarkHidden("look-every")
 }
 
 // check reads and judges everything that can be judged without starting anything. It returns all faults at once.
@@ -73,6 +76,9 @@ func (p *upPlan) check(now time.Time) error {
 
 func (p *upPlan) checkCounts() error {
 	var errs []error
+	if p.lookEvery < 10*time.Millisecond {
+		errs = append(errs, badFlag("choose 10ms or more", "--look-every %v is out of range", p.lookEvery))
+	}
 	if p.instances < 1 || p.instances > causeway.MaxSlots {
 		errs = append(errs, badFlag("choose a number from 1 to 16", "--instances %d is out of range", p.instances))
 	}

@@ -170,7 +170,7 @@ func (u *upRun) waitLive(ctx context.Context, generation uint64) (live, applied 
 	defer cancel()
 	for {
 		live, applied = u.countLive(ctx, generation)
-		if live > 0 && applied == live {
+		if live > 0 && applied == live && u.pointsObey(ctx, generation) {
 			return live, applied
 		}
 		select {
@@ -179,6 +179,20 @@ func (u *upRun) waitLive(ctx context.Context, generation uint64) (live, applied 
 			return live, applied
 		}
 	}
+}
+
+// pointsObey reports whether all running connection points have a generation, too: a request that a gateway passes on
+// because of it must not be refused by them.
+func (u *upRun) pointsObey(ctx context.Context, generation uint64) bool {
+	for _, cp := range u.points {
+		if u.processStatus(connectionPointProcess(cp.ID)).State != string(supervise.Running) {
+			continue
+		}
+		if own, err := u.askConnectionPoint(ctx, cp.ID); err == nil && own.Configuration.Generation < generation {
+			return false
+		}
+	}
+	return true
 }
 
 // liveTimeout is how long a command waits for its change to be in force everywhere.
