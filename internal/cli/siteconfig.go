@@ -65,6 +65,13 @@ func gatewayYAML(c *gatewayConfig, systemd bool) string {
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
 	y.off("log_dir", `"logs"`, "a folder that exists; without it JSON lines go to stderr")
 	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
+	if c.Limits != (gatewayLimits{}) {
+		y.gap()
+		fmt.Fprintln(&y, "limits:")
+		y.field("  max_handshakes", c.Limits.MaxHandshakes, "unfinished, of all sources")
+		y.field("  max_handshakes_per_source", c.Limits.MaxHandshakesPerSource, "")
+		y.field("  refusals_per_second", c.Limits.RefusalsPerSecond, "of one source, before it gets 429 in their place")
+	}
 	return y.String()
 }
 

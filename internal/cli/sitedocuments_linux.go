@@ -51,6 +51,7 @@ func (s *siteRun) makeInstanceFolders() error {
 			CertificateFile: "tls.crt", KeyFile: "tls.key", DocumentsDir: "documents",
 			DevicesListen:  net.JoinHostPort("0.0.0.0", strconv.Itoa(s.plan.port)),
 			ChannelsListen: net.JoinHostPort("0.0.0.0", strconv.Itoa(in.ChannelPort)),
+			Limits:         s.plan.instanceLimits(),
 			Role:           roleConfig{AdminSocket: "run.sock"},
 		})
 		if err != nil {

@@ -39,6 +39,7 @@ func (p *sitePlan) flags(f *pflag.FlagSet) {
 	f.StringVar(&p.certFile, "cert", "", "service certificate with its chain, `PEM` (default: issued by the site's own CA)")
 	f.StringVar(&p.keyFile, "key", "", "key of --cert, `PEM`")
 	f.StringArrayVar(&p.deviceCAFiles, "device-ca", nil, "admit device certificates of this CA, `PEM`; may be repeated")
+	p.hiddenFlags(f)
 }
 
 // check reads and judges everything that can be judged without starting anything. It returns all faults at once.

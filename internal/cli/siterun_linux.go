@@ -145,7 +145,7 @@ func (s *siteRun) openStore(ctx context.Context) (err error) {
 // putGateway notes the gateway and its instances. A slot keeps its instance's id, also when the host gets another
 // address: the exported folder goes on being right.
 func (s *siteRun) putGateway(ctx context.Context) error {
-	g := site.Gateway{Name: gatewayName, ServiceName: s.plan.serviceName, ServicePort: s.plan.port, Address: s.plan.host}
+	g := site.Gateway{Name: gatewayName, ServiceName: s.plan.serviceName, ServicePort: s.plan.port, Address: s.plan.host, Limits: s.plan.limits()}
 	old, err := s.store.Gateways(ctx)
 	if err != nil {
 		return err

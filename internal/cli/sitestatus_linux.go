@@ -37,15 +37,30 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 	}
 	for _, cp := range s.points {
 		c := console.ConnectionPointStatus{ID: cp.ID, Process: console.ProcessStatus{State: elsewhere}}
-		if own, ok := points[cp.ID]; ok {
+		own, answers := points[cp.ID]
+		switch {
+		case answers:
 			c.Process.State, c.Process.Since, c.Generation = string(supervise.Running), own.Since, own.Configuration.Generation
 			for _, ch := range own.Channels {
 				c.Channels += ch.Connected
 			}
+		case s.isHere(cp.ID):
+			c.Process.State = string(supervise.Stopped)
+			st.Healthy = false
 		}
 		st.ConnectionPoints = append(st.ConnectionPoints, c)
 	}
 	return st, nil
+}
+
+// isHere reports whether a connection point should run on this host: its folder is here.
+func (s *siteRun) isHere(id causeway.ConnectionPointID) bool {
+	h := s.homeOf(id)
+	if h.DocumentsDir == "" {
+		return false
+	}
+	_, err := os.Stat(h.DocumentsDir)
+	return err == nil
 }
 
 // askPoints asks the connection points of this host how they fare. Those that do not answer are left out.

@@ -63,10 +63,15 @@ func (p *upPlan) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.deviceCAFiles, "device-ca", nil, "admit device certificates of this CA, `PEM`; may be repeated")
 	f.StringVar(&p.listen, "listen", defaultListen, "`IP` to listen on")
 	f.IntVar(&p.port, "port", defaultPort, "port that devices use")
-	f.BoolVar(&p.unlimited, "limits-off", false, "lift the gateway's own bounds per device and source, for measurements")
 	f.DurationVar(&p.lookEvery, "look-every", time.Minute, "how often to look for a new certificate in --cert and --key")
-	_ = f.MarkHidden("limits-off")
 	_ = f.MarkHidden("look-every")
+	p.hiddenFlags(f)
+}
+
+// hiddenFlags are for measurements, where one device stands for thousands.
+func (p *upPlan) hiddenFlags(f *pflag.FlagSet) {
+	f.BoolVar(&p.unlimited, "limits-off", false, "lift the gateway's own bounds per device and source")
+	_ = f.MarkHidden("limits-off")
 }
 
 // check reads and judges everything that can be judged without starting anything. It returns all faults at once.
