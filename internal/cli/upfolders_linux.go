@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -135,18 +137,19 @@ func (u *upRun) publish(ctx context.Context, starting bool) error {
 	if err != nil {
 		return err
 	}
-	forGateway := docs.Gateways[gatewayName]
+	// Connection points first: what a gateway lets through, they must know already.
 	for _, f := range u.folders.points {
-		err := f.writeDocuments(map[string][]byte{signed.KindGateway: forGateway, signed.KindConnectionPoint: docs.ConnectionPoint})
-		if err != nil {
+		if err := f.writeDocuments(map[string][]byte{signed.KindConnectionPoint: docs.ConnectionPoint}); err != nil {
 			return err
 		}
 	}
+	gateways := slices.Collect(maps.Values(u.folders.points))
 	if starting {
-		for _, f := range u.folders.instances {
-			if err := f.writeDocuments(map[string][]byte{signed.KindGateway: forGateway}); err != nil {
-				return err
-			}
+		gateways = slices.AppendSeq(gateways, maps.Values(u.folders.instances))
+	}
+	for _, f := range gateways {
+		if err := f.writeDocuments(map[string][]byte{signed.KindGateway: docs.Gateways[gatewayName]}); err != nil {
+			return err
 		}
 	}
 	u.generation = docs.Generation
