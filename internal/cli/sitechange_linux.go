@@ -2,21 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
-	"github.com/causeway-gateway/causeway/site"
 )
 
 // AddServer answers the admin API.
 func (s *siteRun) AddServer(ctx context.Context, by string, p console.Published) (console.Change, error) {
-	if err := s.checkHost(p.Host); err != nil {
-		return console.Change{}, err
-	}
-	if err := checkServerName("NAME", string(p.Name)); err != nil {
-		return console.Change{}, err
-	}
-	if err := s.store.AddServer(ctx, by, storedServer(p)); err != nil {
+	if err := s.addServer(ctx, by, p); err != nil {
 		return console.Change{}, err
 	}
 	return s.spread(ctx, p.Name)
@@ -24,16 +18,7 @@ func (s *siteRun) AddServer(ctx context.Context, by string, p console.Published)
 
 // SetServer answers the admin API.
 func (s *siteRun) SetServer(ctx context.Context, by string, name causeway.ServerName, c console.PublishedChange) (console.Change, error) {
-	if c.Host != nil {
-		if err := s.checkHost(*c.Host); err != nil {
-			return console.Change{}, err
-		}
-	}
-	_, err := s.store.SetServer(ctx, by, name, func(v site.Server) (site.Server, error) {
-		p, err := c.Apply(publishedServer(v))
-		return storedServer(p), err
-	})
-	if err != nil {
+	if err := s.setServer(ctx, by, name, c); err != nil {
 		return console.Change{}, err
 	}
 	return s.spread(ctx, name)
@@ -49,7 +34,7 @@ func (s *siteRun) RemoveServer(ctx context.Context, by string, name causeway.Ser
 
 // spread brings a change to everybody and says how far it got.
 func (s *siteRun) spread(ctx context.Context, name causeway.ServerName) (console.Change, error) {
-	if err := s.renew(ctx); err != nil {
+	if err := errors.Join(s.writeCertificates(ctx), s.publish(ctx)); err != nil {
 		return console.Change{}, err
 	}
 	c := console.Change{Generation: s.generationNow()}

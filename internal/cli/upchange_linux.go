@@ -33,26 +33,39 @@ func (u *upRun) Servers(ctx context.Context) ([]console.Published, error) {
 
 // AddServer answers the admin API.
 func (u *upRun) AddServer(ctx context.Context, by string, p console.Published) (console.Change, error) {
-	if err := u.checkHost(p.Host); err != nil {
-		return console.Change{}, err
-	}
-	if err := checkServerName("NAME", string(p.Name)); err != nil {
-		return console.Change{}, err
-	}
-	if err := checkServer(storedServer(p)); err != nil {
-		return console.Change{}, err
-	}
-	if err := u.store.AddServer(ctx, by, storedServer(p)); err != nil {
+	if err := u.addServer(ctx, by, p); err != nil {
 		return console.Change{}, err
 	}
 	return u.spread(ctx, p.Name)
 }
 
+// addServer judges a server and puts it into the store.
+func (u *upRun) addServer(ctx context.Context, by string, p console.Published) error {
+	if err := u.checkHost(p.Host); err != nil {
+		return err
+	}
+	if err := checkServerName("NAME", string(p.Name)); err != nil {
+		return err
+	}
+	if err := checkServer(storedServer(p)); err != nil {
+		return err
+	}
+	return u.store.AddServer(ctx, by, storedServer(p))
+}
+
 // SetServer answers the admin API.
 func (u *upRun) SetServer(ctx context.Context, by string, name causeway.ServerName, c console.PublishedChange) (console.Change, error) {
+	if err := u.setServer(ctx, by, name, c); err != nil {
+		return console.Change{}, err
+	}
+	return u.spread(ctx, name)
+}
+
+// setServer judges a change of a server and makes it in the store.
+func (u *upRun) setServer(ctx context.Context, by string, name causeway.ServerName, c console.PublishedChange) error {
 	if c.Host != nil {
 		if err := u.checkHost(*c.Host); err != nil {
-			return console.Change{}, err
+			return err
 		}
 	}
 	_, err := u.store.SetServer(ctx, by, name, func(s site.Server) (site.Server, error) {
@@ -62,10 +75,7 @@ func (u *upRun) SetServer(ctx context.Context, by string, name causeway.ServerNa
 		}
 		return storedServer(p), checkServer(storedServer(p))
 	})
-	if err != nil {
-		return console.Change{}, err
-	}
-	return u.spread(ctx, name)
+	return err
 }
 
 // RemoveServer answers the admin API.
