@@ -57,7 +57,7 @@ func gatewayYAML(c *gatewayConfig, systemd bool) string {
 	y.field("key_file", "tls.key", "")
 	y.field("documents_dir", documents, "the newest signed document is kept here; must be writable")
 	y.gap()
-	y.comment("Where it listens, unless systemd passes sockets named devices, channels and health. [::] is IPv4 and IPv6.")
+	y.comment("Where it listens, unless systemd passes sockets named devices, channels and health. 0.0.0.0 is every address, those of IPv6 too.")
 	y.field("devices_listen", c.DevicesListen, "HTTPS, for the internet")
 	y.field("channels_listen", c.ChannelsListen, "connection points dial this port")
 	y.off("health_listen", `"127.0.0.1:9080"`, "plain HTTP, for a load balancer's probe alone")

@@ -150,7 +150,7 @@ func (s *siteRun) writePointPair(id causeway.ConnectionPointID, p pair) {
 
 // serviceCertificate is what devices see: the administrator's, or one from the site's own CA.
 func (s *siteRun) serviceCertificate(ctx context.Context) (pair, error) {
-	if c := s.plan.certificate; c != nil {
+	if c := s.ownCertificate(); c != nil {
 		return pairOf(c)
 	}
 	names, err := s.serviceNames(ctx)
@@ -193,11 +193,10 @@ func (s *siteRun) publish(ctx context.Context) error {
 		return err
 	}
 	defer own.close()
-	for id, f := range s.folders.points {
+	for _, f := range s.folders.points {
 		if err := f.writeDocuments(all); err != nil {
 			return err
 		}
-		s.writeHomeDocuments(id, all)
 	}
 	for kind, raw := range all {
 		if err := own.write(kind+".json", raw); err != nil {
@@ -205,25 +204,65 @@ func (s *siteRun) publish(ctx context.Context) error {
 		}
 	}
 	s.generation = docs.Generation
+	s.updateHomesLocked(true)
 	return nil
 }
 
-func (s *siteRun) writeHomeDocuments(id causeway.ConnectionPointID, all map[string][]byte) {
-	h := s.homeOf(id)
-	if h.DocumentsDir == "" {
-		return
-	}
-	f, err := s.openHome(h.DocumentsDir)
-	if err == nil {
-		defer f.close()
-		for kind, raw := range all {
-			err = errors.Join(err, f.write(kind+".json", raw))
+// lookForPointsEvery is how often the site looks for connection points of this host that came after the documents:
+// the folder of one that systemd runs is made at its first start.
+const lookForPointsEvery = time.Second
+
+// updateHomes gives the documents to connection points of this host that do not have them. What they should not need
+// is only written when fresh, since they could be broken and ask forever.
+func (s *siteRun) updateHomes(fresh bool) {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	s.updateHomesLocked(fresh)
+}
+
+func (s *siteRun) updateHomesLocked(fresh bool) {
+	for id, f := range s.folders.points {
+		h := s.homeOf(id)
+		if h.DocumentsDir == "" {
+			continue
+		}
+		err := s.updateHome(h.DocumentsDir, f, fresh)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // it is not on this host
+		}
+		if text := fmt.Sprint(err); text != s.homeErrors[id] { // once, not each second
+			if err != nil {
+				s.log.Error("a connection point did not get the documents", "connection_point", string(id), "dir", h.DocumentsDir, "err", err,
+					"hint", "make the folder writable for the site's user, or carry "+s.dir.documents()+" there")
+			}
+			s.homeErrors[id] = text
 		}
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Error("a connection point did not get the documents", "connection_point", string(id), "dir", h.DocumentsDir, "err", err,
-			"hint", "make the folder writable for the site's user, or carry "+s.dir.documents()+" there")
+}
+
+// updateHome copies the documents from a connection point's folder in the state folder to where it reads them.
+func (s *siteRun) updateHome(dir string, from *folder, fresh bool) error {
+	f, err := s.openHome(dir)
+	if err != nil {
+		return err
 	}
+	defer f.close()
+	for _, kind := range []string{signed.KindGateway, signed.KindConnectionPoint} {
+		name := kind + ".json"
+		if _, err := f.root.Lstat(name); err == nil && !fresh {
+			continue
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		raw, err := from.root.ReadFile("documents/" + name)
+		if err != nil {
+			return err
+		}
+		if err := f.write(name, raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // homeOf says where a connection point runs on this host; nothing when nobody said so.
@@ -267,7 +306,7 @@ func (s *siteRun) openHome(dir string) (*folder, error) {
 
 // renew signs the documents anew and renews certificates that have lived two thirds of their life.
 func (s *siteRun) renew(ctx context.Context) error {
-	return errors.Join(s.writeCertificates(ctx), s.publish(ctx))
+	return errors.Join(s.followCertificate(ctx), s.writeCertificates(ctx), s.publish(ctx))
 }
 
 // waitSpread waits until every instance that a connection point of this host reaches obeys a generation, or the

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +30,9 @@ signs the documents that gateway and connection points obey, and answers the sam
 status, server, device, explain, logs, down. It listens on the admin socket and on a loopback port, nowhere else.
 
 Gateway instances and connection points run on hosts of their own, from folders that "causeway site export" writes.
-The documents are signed anew every hour, on every change and on SIGHUP. They lie in documents/ of the state folder,
-and the site keeps those of connection points fresh that were exported to run on this host. Servers that were added
+The documents are signed anew every hour, on every change and on SIGHUP; --cert is then read again, too. They lie in
+documents/ of the state folder, and the site keeps those of connection points fresh that were exported to run on this
+host. Servers that were added
 while it ran stay published; gateway addresses, connection points and device CAs are those of the flags.`,
 		Example: `  causeway site run --gateway-address 203.0.113.7 --publish updates=http://10.0.0.5:8080
   causeway site run --gateway-address 203.0.113.7:8443 --service-name gateway.example.com --cert chain.pem --key key.pem \
@@ -51,13 +53,14 @@ while it ran stay published; gateway addresses, connection points and device CAs
 // runs under it.
 type siteRun struct {
 	*upRun
-	plan *sitePlan
+	plan       *sitePlan
+	homeErrors map[causeway.ConnectionPointID]string // what was logged last; publishing guards it
 }
 
 func (a *app) siteRun(ctx context.Context, p *sitePlan) (err error) {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	s := &siteRun{plan: p, upRun: &upRun{app: a, command: "site run", plan: &p.upPlan, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}}
+	s := &siteRun{plan: p, homeErrors: map[causeway.ConnectionPointID]string{}, upRun: &upRun{app: a, command: "site run", plan: &p.upPlan, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}}
 	if s.dir, err = a.stateDir(); err != nil {
 		return err
 	}
@@ -66,6 +69,9 @@ func (a *app) siteRun(ctx context.Context, p *sitePlan) (err error) {
 		return err
 	}
 	defer claim.release()
+	if err := removeReady(s.dir); err != nil { // of a run that was killed
+		return err
+	}
 	if err := s.start(ctx); err != nil {
 		s.stop()
 		if claim.new {
@@ -150,7 +156,7 @@ func (s *siteRun) putGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c := s.plan.certificate; c == nil {
+	if c := s.ownCertificate(); c == nil {
 		g.ServiceCAs = [][]byte{s.store.SiteCA().Certificate.Raw}
 	} else {
 		g.ServiceCertificateSHA256 = pins(site.Thumbprint(c.Leaf), old)
@@ -164,6 +170,35 @@ func (s *siteRun) putGateway(ctx context.Context) error {
 	}
 	s.gateway = g
 	return s.store.PutGateway(ctx, s.by(), g)
+}
+
+// followCertificate takes up a new certificate in the administrator's files: connection points trust it from now on, so
+// that the gateway's host can have it.
+func (s *siteRun) followCertificate(ctx context.Context) error {
+	old := s.ownCertificate()
+	if old == nil {
+		return nil
+	}
+	next := s.plan.upPlan
+	if err := next.checkCertificate(s.app.now()); err != nil {
+		return err
+	}
+	if slices.EqualFunc(old.Certificate, next.certificate.Certificate, bytes.Equal) {
+		return nil
+	}
+	gateways, err := s.store.Gateways(ctx)
+	if err != nil {
+		return err
+	}
+	g := s.gateway
+	g.ServiceCertificateSHA256 = pins(site.Thumbprint(next.certificate.Leaf), gateways)
+	if err := s.store.PutGateway(ctx, s.by(), g); err != nil {
+		return err
+	}
+	s.following.Lock()
+	s.upRun.plan.certificate = next.certificate
+	s.following.Unlock()
+	return s.caFile()
 }
 
 // pins lets the certificate before the current one do, too: the gateway's host gets the new one a while later.
@@ -278,12 +313,20 @@ func (s *siteRun) serve(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	tick := time.NewTicker(renewEvery)
+	tick, look := time.NewTicker(renewEvery), time.NewTicker(lookForPointsEvery)
 	defer tick.Stop()
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			s.updateHomes(false)
+			continue
 		case <-tick.C:
 		case <-hangup:
+			if s.progress.tty { // the terminal is gone, and who sat there thinks the site is, too
+				s.quit()
+				continue
+			}
 		case <-ctx.Done():
 			_ = notify(s.app.getenv, "STOPPING=1") // best effort: systemd sees the exit anyhow
 			return
