@@ -99,16 +99,12 @@ func usable(certPEM, keyPEM []byte) (tls.Certificate, error) {
 	if err != nil {
 		return cert, err
 	}
-	if cert.Leaf.IsCA {
-		return cert, errors.New("it is a certificate authority's certificate")
-	}
-	if err := servesTLS(cert.Leaf); err != nil {
-		return cert, err
-	}
-	return cert, nil
+	return cert, CheckServiceCertificate(cert.Leaf)
 }
 
-func servesTLS(leaf *x509.Certificate) error {
+// CheckServiceCertificate says why devices could not use a certificate as the service's. A self-signed one that says
+// it is an authority, as openssl makes them, is fine: devices trust it by itself.
+func CheckServiceCertificate(leaf *x509.Certificate) error {
 	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 {
 		return errors.New("it names no host")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/gateway"
 )
 
 // Defaults and bounds of up. Every one of them stands in its help.
@@ -160,6 +161,9 @@ func (p *upPlan) checkCertificate(now time.Time) error {
 		return err
 	}
 	leaf := pair.Leaf
+	if err := gateway.CheckServiceCertificate(leaf); err != nil {
+		return badFlag("use a certificate for TLS servers", "--cert %s: %v", p.certFile, err)
+	}
 	if err := leaf.VerifyHostname(p.serviceName); err != nil {
 		return badFlag("use a certificate for that name, or another --service-name",
 			"--cert %s is not for %s: it names %v", p.certFile, p.serviceName, leaf.DNSNames)
