@@ -36,7 +36,7 @@ bench: build ## measure against nginx, haproxy and go-direct; writes bench/RESUL
 	@./tools/setup.sh bench
 	$(GO) run ./bench -causeway $(BIN) $(BENCH)
 
-soak: ## the long forms: 5 GiB bodies, ten-minute streams and polls (about 25 minutes)
+soak: ## the long forms: 5 GiB bodies, ten-minute streams and polls (about 20 minutes)
 	@./tools/setup.sh test
 	CAUSEWAY_SOAK=1 $(GO) test -count=1 -timeout 90m -v -run 'Memory|Stream|WebSocket|LongPoll' ./e2e
 

@@ -33,11 +33,8 @@ func causewayTarget(ctx context.Context, l *lab) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (see %s)", err, filepath.Join(l.dir, "causeway.log"))
 	}
-	for _, name := range []string{"files", "sink"} {
-		if err := l.causewayCommand(ctx, "server", "set", name, "--state", state,
-			"--max-in-flight", "-1", "--rate", "-1", "--burst", "-1", "--concurrency", "-1"); err != nil {
-			return nil, err
-		}
+	if err := l.liftServerLimits(ctx, state); err != nil {
+		return nil, err
 	}
 	l.version(l.causeway, "version")
 	return &target{
@@ -61,23 +58,47 @@ type causewayReady struct {
 
 // awaitReady returns what ready.json says, once it is there.
 func awaitReady(ctx context.Context, file string) (ready causewayReady, err error) {
+	return ready, await(ctx, func() error {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(data, &ready); err != nil {
+			return err
+		}
+		if len(ready.ConnectionPoints) == 0 {
+			return errors.New("ready.json names no connection point")
+		}
+		return nil
+	})
+}
+
+// await tries until it works, for as long as a start may take.
+func await(ctx context.Context, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		data, err := os.ReadFile(file)
+		err := try()
 		if err == nil {
-			err = json.Unmarshal(data, &ready)
-			if err == nil && len(ready.ConnectionPoints) == 0 {
-				err = errors.New("ready.json names no connection point")
-			}
-			return ready, err
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return ready, err
-		case <-time.After(50 * time.Millisecond):
+			return err
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// liftServerLimits takes the bounds off that keep one device from taking everything: one device is all there is here.
+func (l *lab) liftServerLimits(ctx context.Context, state string) error {
+	for _, name := range []string{"files", "sink"} {
+		if err := l.causewayCommand(ctx, "server", "set", name, "--state", state,
+			"--max-in-flight", "-1", "--rate", "-1", "--burst", "-1", "--concurrency", "-1"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *lab) causewayCommand(ctx context.Context, args ...string) error {
@@ -98,4 +119,52 @@ func childrenRunning(cmd *exec.Cmd, command string) (pids []int) {
 	return pids
 }
 
-func causewayInstanceTarget(context.Context, *lab) (*target, error) { return nil, nil }
+// causewayInstanceTarget is one gateway instance that binds its own ports, and one connection point, as on two hosts
+// of their own: nothing is in front of the instance.
+func causewayInstanceTarget(ctx context.Context, l *lab) (*target, error) {
+	if l.causeway == "" {
+		return nil, nil
+	}
+	const ip, port, channelPort = "127.77.0.21", "8443", "10124"
+	dir := filepath.Join(l.dir, "causeway-instance")
+	state, gatewayDir, pointDir := filepath.Join(dir, "site"), filepath.Join(dir, "gateway"), filepath.Join(dir, "connection-point")
+	if _, err := l.run("causeway-site", l.causeway, "site", "run", "--state", state, "--gateway-address", ip+":"+channelPort, "--port", port,
+		"--service-name", serviceName, "--cert", l.keys.certFile, "--key", l.keys.keyFile, "--device-ca", l.keys.deviceCAFile,
+		"--publish", "files=http://"+backendAddress, "--publish", "sink=http://"+sinkAddress, "--limits-off"); err != nil {
+		return nil, err
+	}
+	if err := await(ctx, func() error { return l.causewayCommand(ctx, "status", "--state", state) }); err != nil {
+		return nil, err
+	}
+	if err := l.liftServerLimits(ctx, state); err != nil {
+		return nil, err
+	}
+	for _, args := range [][]string{{"gateway", "0", gatewayDir, "--listen", ip}, {"connection-point", "cp-1", pointDir}} {
+		if err := l.causewayCommand(ctx, append([]string{"site", "export", "--state", state}, args...)...); err != nil {
+			return nil, err
+		}
+	}
+	gateway, err := l.runAt(ctx, "causeway-gateway", []string{ip + ":" + port, ip + ":" + channelPort},
+		l.causeway, "gateway", "run", "--config", filepath.Join(gatewayDir, "config.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	point, err := l.run("causeway-connection-point", l.causeway, "connection-point", "run", "--config", filepath.Join(pointDir, "config.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	t := &target{
+		address: ip + ":" + port, h2: true, identity: true, gateway: tree(gateway), connector: tree(point),
+		gatewayMetrics:   func() []string { return []string{filepath.Join(gatewayDir, "run.sock")} },
+		connectorMetrics: func() []string { return []string{filepath.Join(pointDir, "run.sock")} },
+	}
+	return t, await(ctx, func() error {
+		c, err := l.dialingOf(t, false).dial(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		_, err = c.get("/files/1k", 200)
+		return err
+	})
+}

@@ -24,8 +24,16 @@ func long(short, full time.Duration) time.Duration {
 	return short
 }
 
-// TestServerSentEventsArriveAsTheyAreSent checks each event's time, so that no hop may collect them.
+// besides lets the long forms share their ten minutes.
+func besides(t *testing.T) {
+	if soak {
+		t.Parallel()
+	}
+}
+
+// TestServerSentEventsStreamAsTheyAreSent checks each event's time, so that no hop may collect them.
 func TestServerSentEventsStreamAsTheyAreSent(t *testing.T) {
+	besides(t)
 	o := startOrigin(t)
 	s := up(t, "--publish", "app="+o.url)
 	length, interval := long(3*time.Second, 10*time.Minute), 100*time.Millisecond
@@ -65,6 +73,7 @@ func TestServerSentEventsStreamAsTheyAreSent(t *testing.T) {
 
 // TestWebSocketStreamsBothWays sends messages of all sizes, then rests, then sends again.
 func TestWebSocketStreamsBothWays(t *testing.T) {
+	besides(t)
 	o := startOrigin(t)
 	s := up(t, "--publish", "app="+o.url)
 	s.cli(t, "server", "set", "app", "--websocket")
@@ -117,6 +126,7 @@ func TestAWebSocketNeedsARule(t *testing.T) {
 
 // TestALongPollWaitsForItsAnswer is a notification channel: silence, then one line.
 func TestALongPollWaitsForItsAnswer(t *testing.T) {
+	besides(t)
 	o := startOrigin(t)
 	s := up(t, "--publish", "app="+o.url)
 	s.cli(t, "server", "set", "app", "--answer-timeout", "15m")
