@@ -216,6 +216,9 @@ func (l *lab) version(program string, args ...string) {
 		return
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if name := filepath.Base(program); !strings.Contains(strings.ToLower(first), name) {
+		first = name + " " + first // some print nothing but a number
+	}
 	l.versions = append(l.versions, first)
 }
 

@@ -44,10 +44,22 @@ func main() {
 	flag.IntVar(&o.idle, "idle", 5000, "connections of the workload idle")
 	flag.StringVar(&o.out, "out", "bench", "`folder` for RESULTS.md and results.json")
 	flag.StringVar(&o.work, "work", "bench/work", "`folder` for configurations, logs and keys")
+	from := flag.String("from", "", "measure nothing; write RESULTS.md again from this results.json `file`")
 	quick := flag.Bool("quick", false, "one short round, to see that everything works")
 	flag.Parse()
 	if *quick {
 		o.rounds, o.duration, o.idle = 1, time.Second, 500
+	}
+	if *from != "" {
+		r, err := readReport(*from)
+		if err == nil {
+			err = r.write(o.out)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -93,6 +93,24 @@ func newReport(o options, l *lab) *report {
 	return r
 }
 
+// readReport reads what write wrote, to write it again in another form.
+func readReport(file string) (*report, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	r := new(report)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, err
+	}
+	for _, row := range r.Rows {
+		if !slices.Contains(r.targets, row.Target) {
+			r.targets = append(r.targets, row.Target)
+		}
+	}
+	return r, nil
+}
+
 func (r *report) write(dir string) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -112,7 +130,8 @@ func (r *report) markdown() string {
 	b.WriteString("Device, target and server share the machine, so a ratio is worth more than a figure. Figures are medians over the rounds; ratios are taken within\n" +
 		"a round, then median and (range). CPU is seconds of all processes of a side per 10,000 requests, or per GB for the bulk workloads: gateway side,\n" +
 		"connection point, server. PSS is memory after the workload: gateway side, connection point. Allocations are per request, gateway and connection point.\n" +
-		"A row is void when one request was not answered as expected. backend is the server itself, without TLS.\n")
+		"A row is void when one request was not answered as expected. backend is the server itself, without TLS. Ratios are of req/s; of MB/s for bulk; of p99 for the\n" +
+		"open loop (fix...), and of memory for idle, where less is better.\n")
 	if spread := r.spread(); spread > 1.15 {
 		fmt.Fprintf(&b, "\n**The machine was not quiet**: go-direct over haproxy moved by a factor of %.2f between the rounds of workload a. Read the ranges.\n", spread)
 	}
@@ -141,6 +160,9 @@ func (r *report) table(b *strings.Builder, w workload) {
 		note := ""
 		if void != "" {
 			note = "some rounds void: " + void
+		}
+		if (w.name == "hs" || w.name == "hs-resume") && strings.HasPrefix(name, "causeway") {
+			note += "each answer is its 403 to a device without a certificate, which reaches no server"
 		}
 		if w.name == "idle" {
 			note += fmt.Sprintf("**%.1f KB per connection**", median(rows, func(r row) float64 { return r.KBPerIdle }))
