@@ -795,7 +795,7 @@ func TestGatewayThatMisbehavesLosesItsSession(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cp, gw := tcpPair(t)
 			s := &Session{link: newLink(cp, nil, newBudget(0), 0, 0), cfg: SessionConfig{MaxStreams: 10, MaxPrincipals: 10},
-				principals: map[uint32]*InboundPrincipal{}, leaving: make(chan struct{}), acked: make(chan struct{})}
+				principals: map[uint32]*InboundPrincipal{}, leaving: make(chan struct{}), acked: make(chan struct{}), work: make(chan *Inbound)}
 			served := make(chan error, 1)
 			go func() {
 				served <- s.Serve(t.Context(), handlerFunc(func(ctx context.Context, in *Inbound) { <-ctx.Done() }))

@@ -32,7 +32,8 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 	if p.cfg.Memory.b.spent() {
 		return &causeway.Refusal{Code: causeway.CodeOverloaded, Reason: "memory budget is used up", RetryAfter: retryAfter}
 	}
-	x := exchange{pool: p, req: req, device: device}
+	x := exchanges.Get().(*exchange)
+	x.req, x.device = req, device
 	defer x.close()
 	refusal := &causeway.Refusal{Code: causeway.CodeNoConnectionPoint, Err: causeway.ErrNoChannel, RetryAfter: retryAfter}
 	attempt := uint8(1)
@@ -67,10 +68,11 @@ const maxTries = 8
 
 // An exchange is one Exchange over its attempts.
 type exchange struct {
-	pool   *Pool
-	req    *Request
-	device DeviceSide
-	tried  []*channelSet
+	req     *Request
+	device  DeviceSide
+	tried   []*channelSet
+	attempt attemptState // the one under way
+	fixed   [openHeaderBytes]byte
 
 	first     []byte // the beginning of the body, kept until more of it is on its way
 	firstBuf  *buffer
@@ -81,6 +83,9 @@ type exchange struct {
 	mu        sync.Mutex // guards the field below
 	bodyMoved bool       // more than first was read, so the request cannot be sent again
 }
+
+// exchanges are used again: nothing of one is held by anybody when Exchange returns.
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 // An ending says how one attempt ended. refusal is set when the device may be told a code.
 type ending struct {
@@ -98,6 +103,9 @@ func (x *exchange) close() {
 	if x.req.Body != nil {
 		_ = x.req.Body.Close()
 	}
+	clear(x.tried)
+	*x = exchange{tried: x.tried[:0]}
+	exchanges.Put(x)
 }
 
 // on makes one attempt over l.
@@ -110,7 +118,8 @@ func (x *exchange) on(ctx context.Context, l *gatewayLink, attempt uint8) ending
 		return refusedWith(&causeway.Refusal{Code: causeway.CodeChannelLost, Err: err, RetryAfter: retryAfter}, NotDelivered)
 	}
 	x.tried = append(x.tried, l.set)
-	a := attemptState{x: x, l: l, s: s}
+	x.attempt = attemptState{x: x, l: l, s: s}
+	a := &x.attempt
 	err = a.run(ctx)
 	a.finish(err)
 	l.busy.Add(-1)
@@ -159,8 +168,7 @@ func (x *exchange) begin(l *gatewayLink, attempt uint8) (s *stream, offset int64
 
 // open puts the open frame into l's output; flush says that the caller has become its writer.
 func (x *exchange) open(l *gatewayLink, principal uint32, attempt uint8) (s *stream, offset int64, flush bool, err error) {
-	var fixed [openHeaderBytes]byte
-	o := appendOpenHeader(fixed[:0], openHeader{id: x.req.ID, principal: principal, attempt: attempt, upgrade: x.req.Upgrade,
+	o := appendOpenHeader(x.fixed[:0], openHeader{id: x.req.ID, principal: principal, attempt: attempt, upgrade: x.req.Upgrade,
 		bodyBytes: x.req.BodyBytes, headBytes: len(x.req.Head)})
 	last := x.firstLast || x.req.Body == nil
 

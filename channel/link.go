@@ -54,7 +54,8 @@ type link struct {
 	failed    atomic.Bool   // err is set; for who must not wait for wmu
 
 	// Owned by the reader.
-	br *bufio.Reader
+	br  *bufio.Reader
+	raw [frameHeaderBytes]byte // of the frame being read
 
 	lastByte atomic.Int64 // nanoseconds since the link began, of the last read
 	rtt      atomic.Int64 // nanoseconds
@@ -303,11 +304,10 @@ func (l *link) waitIdle(ctx context.Context) {
 
 // readFrame reads the next frame; the payload is in a buffer that the caller gives back.
 func (l *link) readFrame() (frameHeader, *buffer, error) {
-	var raw [frameHeaderBytes]byte
-	if _, err := io.ReadFull(l.br, raw[:]); err != nil {
+	if _, err := io.ReadFull(l.br, l.raw[:]); err != nil {
 		return frameHeader{}, nil, err
 	}
-	h, err := parseFrameHeader(&raw)
+	h, err := parseFrameHeader(&l.raw)
 	if err != nil {
 		return h, nil, err
 	}

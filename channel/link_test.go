@@ -154,7 +154,7 @@ func FuzzSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		a, b := net.Pipe()
 		s := &Session{link: newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, time.Second), cfg: SessionConfig{MaxStreams: 10, MaxPrincipals: 10},
-			principals: map[uint32]*InboundPrincipal{}, leaving: make(chan struct{}), acked: make(chan struct{})}
+			principals: map[uint32]*InboundPrincipal{}, leaving: make(chan struct{}), acked: make(chan struct{}), work: make(chan *Inbound)}
 		served := make(chan error, 1)
 		go func() {
 			served <- s.Serve(t.Context(), handlerFunc(func(_ context.Context, in *Inbound) {

@@ -52,6 +52,7 @@ type Session struct {
 	ackedOnce   sync.Once
 	requests    atomic.Uint64
 	handlers    sync.WaitGroup
+	work        chan *Inbound // to a handler's goroutine that is between two requests
 
 	// Owned by the link's reader.
 	principals     map[uint32]*InboundPrincipal
@@ -74,7 +75,7 @@ func Connect(ctx context.Context, conn net.Conn, h Hello, cfg SessionConfig) (*S
 		cfg.Memory = NewMemory(0)
 	}
 	s := &Session{
-		cfg: cfg, leaving: make(chan struct{}), acked: make(chan struct{}),
+		cfg: cfg, leaving: make(chan struct{}), acked: make(chan struct{}), work: make(chan *Inbound),
 		link:       newLink(conn, cfg.Logger, cfg.Memory.b, cfg.PingEvery, cfg.DeadAfter),
 		principals: map[uint32]*InboundPrincipal{},
 	}
@@ -279,6 +280,31 @@ func (s *Session) open(ctx context.Context, h Handler, fh frameHeader, b *buffer
 	st.cancel = in.cancel
 	st.mu.Unlock()
 	s.requests.Add(1)
-	s.handlers.Go(func() { in.run(h) })
+	select {
+	case s.work <- in:
+	default:
+		s.handlers.Go(func() { s.handlerLoop(ctx, h, in) })
+	}
 	return nil
+}
+
+// handlerIdle is how long a handler's goroutine waits for another request. Those that come soon find its stack
+// grown already, which is a tenth of the cost of a small request.
+const handlerIdle = time.Second
+
+// handlerLoop runs the handler for in, and for what comes while it is idle.
+func (s *Session) handlerLoop(ctx context.Context, h Handler, in *Inbound) {
+	idle := time.NewTimer(handlerIdle)
+	defer idle.Stop()
+	for {
+		in.run(h)
+		idle.Reset(handlerIdle)
+		select {
+		case in = <-s.work:
+		case <-idle.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
