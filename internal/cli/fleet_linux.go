@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-
 	"fmt"
 	"log/slog"
 	"net"
@@ -37,6 +36,8 @@ type fleet struct {
 	changed func() // a process started or ended
 
 	members network.Members
+	apart   context.CancelFunc // ends keepTogether; nil while it does not run
+	mending sync.WaitGroup
 
 	mu        sync.Mutex // guards the fields below
 	processes []*member
@@ -57,6 +58,16 @@ func (f *fleet) process(name, dir string, args ...string) *supervise.Process {
 		MustStart: true, ReadyTimeout: startTimeout, Grace: upGrace, Logger: f.log,
 		Changed: func(supervise.Status) { f.changed() },
 	}
+}
+
+// keepTogether brings instances and balancer together again that lost each other, until stopAll.
+func (f *fleet) keepTogether(ctx context.Context) {
+	ctx, f.apart = context.WithCancel(context.WithoutCancel(ctx))
+	f.mending.Go(func() {
+		if err := f.members.Run(ctx); err != nil {
+			f.log.Error("instances and balancer are not kept together any more", "err", err)
+		}
+	})
 }
 
 // start runs a process and waits until it is ready. ctx bounds the wait alone: the process runs until it is stopped.
@@ -115,14 +126,10 @@ func startError(m *member) error {
 // balancer returns the load balancer's process.
 func (f *fleet) balancer(dir, address string, port, user int) *supervise.Process {
 	p := f.process("balancer", dir, "balancer", "--address", address, "--port", strconv.Itoa(port), "--user", strconv.Itoa(user))
-	var ours *os.File
-	p.Files = func() ([]supervise.File, error) {
-		mine, theirs, err := handoff.Pair()
-		ours = mine
-		return []supervise.File{{Name: controlName, File: theirs}}, err
-	}
+	var ours ourEnd
+	p.Files = func() ([]supervise.File, error) { return ours.pair(controlName) }
 	p.Started = func(int) {
-		if err := f.members.BalancerStarted(context.Background(), ours); err != nil {
+		if err := f.members.BalancerStarted(context.Background(), ours.take()); err != nil {
 			f.log.Error("balancer does not take the instances", "err", err)
 		}
 	}
@@ -130,17 +137,37 @@ func (f *fleet) balancer(dir, address string, port, user int) *supervise.Process
 	return p
 }
 
+// ourEnd is our end of a socket pair whose other end a child inherits.
+type ourEnd struct{ file *os.File }
+
+// pair makes a new pair for one start of the child. The end of a start that failed goes.
+func (o *ourEnd) pair(name string) ([]supervise.File, error) {
+	if o.file != nil {
+		o.file.Close()
+		o.file = nil
+	}
+	mine, theirs, err := handoff.Pair()
+	if err != nil {
+		return nil, err
+	}
+	o.file = mine
+	return []supervise.File{{Name: name, File: theirs}}, nil
+}
+
+// take gives the end away to who looks after it while the child lives.
+func (o *ourEnd) take() *os.File {
+	f := o.file
+	o.file = nil
+	return f
+}
+
 // instance returns the process of a gateway instance.
 func (f *fleet) instance(dir string, slot causeway.Slot, id causeway.InstanceID, user int) *supervise.Process {
 	p := f.process("gateway/"+strconv.Itoa(int(slot)), dir, "gateway", "run", "--config", "config.yaml", "--user", strconv.Itoa(user))
-	var ours *os.File
-	p.Files = func() ([]supervise.File, error) {
-		mine, theirs, err := handoff.Pair()
-		ours = mine
-		return []supervise.File{{Name: attachName, File: theirs}}, err
-	}
+	var ours ourEnd
+	p.Files = func() ([]supervise.File, error) { return ours.pair(attachName) }
 	p.Started = func(int) {
-		if err := f.members.InstanceStarted(context.Background(), slot, id, ours); err != nil {
+		if err := f.members.InstanceStarted(context.Background(), slot, id, ours.take()); err != nil {
 			f.log.Error("balancer does not take the instance", "slot", int(slot), "instance", string(id), "err", err)
 		}
 	}
@@ -185,6 +212,10 @@ func (f *fleet) stop(kind string) {
 // stopAll ends everything, in the order that loses nothing: instances first, which finish their requests while the
 // connection points still carry them; then these; the balancer last, because its ports say that the site is there.
 func (f *fleet) stopAll() {
+	if f.apart != nil {
+		f.apart() // before instances leave, or they would be introduced again on their way out
+		f.mending.Wait()
+	}
 	for _, kind := range []string{"gateway", "connection-point", "sample-server", "balancer"} {
 		f.stop(kind)
 	}

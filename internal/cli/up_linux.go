@@ -222,6 +222,7 @@ func (u *upRun) startBalancer(ctx context.Context) error {
 		return err
 	}
 	f.close()
+	u.fleet.keepTogether(ctx)
 	return u.fleet.start(ctx, u.fleet.balancer(u.dir.path("balancer"), u.plan.address.String(), u.plan.port, u.user(balancerUser)))
 }
 
