@@ -19,7 +19,7 @@ type Status struct {
 	LogsDir          string                  `json:"logs_dir"`
 	Healthy          bool                    `json:"healthy"`
 	Documents        map[string]uint64       `json:"documents"` // kind: generation that was signed last
-	Balancer         ProcessStatus           `json:"balancer"`
+	Balancer         *ProcessStatus          `json:"balancer,omitempty"` // nil: none of this site's
 	Instances        []InstanceStatus        `json:"instances"`
 	ConnectionPoints []ConnectionPointStatus `json:"connection_points"`
 	SampleServer     *ProcessStatus          `json:"sample_server,omitempty"`

@@ -27,6 +27,10 @@ func (a *app) withSite(ctx context.Context, do func(context.Context, state, *con
 }
 
 func notRunning(dir state) error {
-	return causeway.WithHint(fmt.Errorf("%w in %s", causeway.ErrNotRunning, dir),
-		"start one with: causeway up --state %s; or name the folder of another with --state DIR", dir)
+	err := fmt.Errorf("%w in %s", causeway.ErrNotRunning, dir)
+	if checkSite(dir) == nil {
+		return causeway.WithHint(err, "start it again with: causeway site run --state %s, and the flags that it had; or name the folder of another with --state DIR", dir)
+	}
+	return causeway.WithHint(err,
+		"start one with: causeway up --state %s (or causeway site run, when the gateway has a host of its own); or name the folder of another with --state DIR", dir)
 }

@@ -25,7 +25,6 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 		Site: s.store.ID(), Version: readBuildInfo().Version, State: string(s.dir), PID: os.Getpid(), Since: s.since.UTC(),
 		GatewayURL: s.gatewayURL(), AdminURL: s.admin.url, LogsDir: s.dir.logs(), Servers: servers,
 		Documents: map[string]uint64{"generation": s.generationNow()},
-		Balancer:  console.ProcessStatus{State: elsewhere},
 		Healthy:   true,
 	}
 	for _, in := range s.gateway.Instances {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,9 +52,18 @@ func (a *app) statusTable(st console.Status) error {
 			if p.State == "running" && !healthy {
 				state = "running, not healthy"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", role, oneLine(name), p.PID, state, p.Restarts, channels, document)
+			pid, restarts := "-", "-"
+			if p.PID != 0 {
+				pid = strconv.Itoa(p.PID)
+			}
+			if st.Balancer != nil { // else the site looks after no process, and nobody tells it
+				restarts = strconv.Itoa(p.Restarts)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", role, oneLine(name), pid, state, restarts, channels, document)
 		}
-		row("balancer", "balancer", st.Balancer, true, "-", "-")
+		if st.Balancer != nil {
+			row("balancer", "balancer", *st.Balancer, true, "-", "-")
+		}
 		for _, i := range st.Instances {
 			row("gateway", fmt.Sprintf("%s (slot %d)", i.ID, i.Slot), i.Process, i.Healthy, fmt.Sprint(i.Channels), fmt.Sprint(i.Generation))
 		}

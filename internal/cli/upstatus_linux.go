@@ -60,16 +60,17 @@ func (u *upRun) Status(ctx context.Context) (console.Status, error) {
 		Site: u.store.ID(), Version: readBuildInfo().Version, State: string(u.dir), PID: os.Getpid(), Since: u.since.UTC(),
 		GatewayURL: u.gatewayURL(), AdminURL: u.admin.url, LogsDir: u.dir.logs(), Servers: servers,
 		Documents: map[string]uint64{"generation": generation},
-		Balancer:  u.processStatus("balancer"),
 		Healthy:   true,
 	}
+	balancer := u.processStatus("balancer")
+	st.Balancer = &balancer
 	u.addInstances(ctx, &st)
 	u.addConnectionPoints(ctx, &st)
 	if u.sample != nil {
 		p := u.processStatus("sample-server")
 		st.SampleServer = &p
 	}
-	st.Healthy = st.Healthy && st.Balancer.State == string(supervise.Running)
+	st.Healthy = st.Healthy && balancer.State == string(supervise.Running)
 	return st, nil
 }
 
