@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -87,8 +88,34 @@ func (r *roleProcess) confineAlone(cfg roleConfig, readOnly []string, readWrite 
 	if cfg.AdminSocket != "" {
 		readWrite = append(readWrite, filepath.Dir(cfg.AdminSocket))
 	}
+	for _, dir := range readWrite {
+		if err := makeRoleFolder(dir, cfg.User); err != nil {
+			return err
+		}
+	}
 	r.report, err = confine.Apply(confine.Policy{ReadOnly: readOnly, ReadWrite: readWrite, UID: cfg.User})
 	return err
+}
+
+// makeRoleFolder makes a folder that the role will write to, for the role alone, if it is not there: once the role is
+// confined, what did not exist can neither be made nor written. The folder above must be there, so that a mistyped
+// path is an error.
+func makeRoleFolder(dir string, user int) error {
+	if dir == "" {
+		return nil
+	}
+	err := os.Mkdir(dir, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err == nil && user != 0 && os.Geteuid() == 0:
+		err = os.Chown(dir, user, user)
+	}
+	if err != nil {
+		return causeway.WithHint(fmt.Errorf("make a folder that the configuration names: %w", err),
+			"make it, and the folders above it, so that this user may write to it: mkdir -p -m 700 %s", dir)
+	}
+	return nil
 }
 
 // A service is a role, wired and ready to run.

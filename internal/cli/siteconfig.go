@@ -63,7 +63,7 @@ func gatewayYAML(c *gatewayConfig, systemd bool) string {
 	y.off("health_listen", `"127.0.0.1:9080"`, "plain HTTP, for a load balancer's probe alone")
 	y.gap()
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
-	y.off("log_dir", `"logs"`, "a folder that exists; without it JSON lines go to stderr")
+	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
 	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
 	if c.Limits != (gatewayLimits{}) {
 		y.gap()
@@ -96,7 +96,7 @@ func connectionPointYAML(c *connectionPointConfig, systemd bool) string {
 	y.gap()
 	y.off("connections", "2", "to each gateway instance, 1 to 4")
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
-	y.off("log_dir", `"logs"`, "a folder that exists; without it JSON lines go to stderr")
+	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
 	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
 	return y.String()
 }
