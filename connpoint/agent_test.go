@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -598,6 +599,44 @@ func TestLeavingGatewayIsDialledAgain(t *testing.T) {
 	defer cancel()
 	i.pool.Drain(ctx)
 	await(t, "redial", func() bool { return i.greeted() > 2 })
+}
+
+// Instances of one gateway may be on hosts of their own; what has no address of its own is at the gateway's.
+func TestInstancesAreDialledAtTheirOwnAddresses(t *testing.T) {
+	s := newSite(t, "http://127.0.0.1:1")
+	here, there := s.newInstance(0, "i-1", s.ca, testService), s.newInstance(1, "i-2", s.ca, testService)
+	g := s.gateway("gw", here, there)
+	g.Instances[1].Address = "gw-2.example"
+	s.doc.Gateways = []signed.Gateway{g}
+	s.publish()
+	a := s.agent()
+	port := strconv.Itoa(g.Instances[1].ChannelPort)
+	a.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		switch address {
+		case net.JoinHostPort("127.0.0.1", strconv.Itoa(g.Instances[0].ChannelPort)):
+		case "gw-2.example:" + port:
+			address = "127.0.0.1:" + port
+		default:
+			t.Errorf("dialled %s", address)
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	run(t, a)
+	await(t, "both instances", func() bool { return here.connections() == 2 && there.connections() == 2 })
+
+	// The same addresses, said in another way: nobody moved.
+	moved := g
+	moved.Address, moved.Instances = "gw-2.example", slices.Clone(g.Instances)
+	moved.Instances[0].Address, moved.Instances[1].Address = "127.0.0.1", ""
+	before, after := (&config{gateways: s.doc.Gateways}).aims(), (&config{gateways: []signed.Gateway{moved}}).aims()
+	for i := range before {
+		if !before[i].same(after[i]) {
+			t.Errorf("%s would be dialled anew as %s", before[i].address(), after[i].address())
+		}
+	}
+	if before[1].same((&config{gateways: []signed.Gateway{s.gateway("gw", here, there)}}).aims()[1]) {
+		t.Error("an instance that moved would not be dialled anew")
+	}
 }
 
 // An hour of refused dials: no stampede at its beginning, and never more than five seconds from the return of the

@@ -41,13 +41,13 @@ type aim struct {
 func (a aim) key() slotKey { return slotKey{a.gateway.Name, a.instance.Slot} }
 
 func (a aim) address() string {
-	return net.JoinHostPort(a.gateway.Address, strconv.Itoa(a.instance.ChannelPort))
+	return net.JoinHostPort(cmp.Or(a.instance.Address, a.gateway.Address), strconv.Itoa(a.instance.ChannelPort))
 }
 
 // same reports whether two aims are the same connection to the same instance.
 func (a aim) same(b aim) bool {
-	return a.instance == b.instance && a.gateway.Name == b.gateway.Name && a.gateway.ServiceName == b.gateway.ServiceName &&
-		a.gateway.Address == b.gateway.Address && slices.EqualFunc(a.gateway.ServiceCAs, b.gateway.ServiceCAs, slices.Equal) &&
+	return a.key() == b.key() && a.instance.ID == b.instance.ID && a.address() == b.address() &&
+		a.gateway.ServiceName == b.gateway.ServiceName && slices.EqualFunc(a.gateway.ServiceCAs, b.gateway.ServiceCAs, slices.Equal) &&
 		slices.Equal(a.gateway.ServiceCertificateSHA256, b.gateway.ServiceCertificateSHA256)
 }
 

@@ -87,6 +87,7 @@ type Gateway struct {
 type GatewayInstance struct {
 	Slot        causeway.Slot       `json:"slot"`
 	ID          causeway.InstanceID `json:"id"`
+	Address     string              `json:"address,omitempty"` // host or IP to dial; empty: the gateway's
 	ChannelPort int                 `json:"channel_port"`
 }
 

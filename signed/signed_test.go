@@ -61,7 +61,7 @@ func connectionPointDocument() ConnectionPointDocument {
 	return ConnectionPointDocument{
 		Site: "s",
 		Gateways: []Gateway{{Name: "g", ServiceName: "gw.example", ServicePort: 443, Address: "192.0.2.1", ServiceCAs: [][]byte{{1}},
-			ServiceCertificateSHA256: []string{"ab"}, Instances: []GatewayInstance{{Slot: 1, ID: "i", ChannelPort: 10125}}}},
+			ServiceCertificateSHA256: []string{"ab"}, Instances: []GatewayInstance{{Slot: 1, ID: "i", Address: "192.0.2.2", ChannelPort: 10125}}}},
 		Servers: []Server{{Name: "apt", URL: "https://10.0.0.5/x", CAs: "PEM", ClientCertificate: "PEM", ClientKey: "KEY", HostHeader: HostOutside, IdentityForms: []string{"nginx"}}},
 	}
 }

@@ -123,7 +123,7 @@ func (s *Store) connectionPointDocument(c contents) signed.ConnectionPointDocume
 		sg := signed.Gateway{Name: g.Name, ServiceName: g.ServiceName, ServicePort: g.ServicePort, Address: g.Address,
 			ServiceCAs: g.ServiceCAs, ServiceCertificateSHA256: g.ServiceCertificateSHA256}
 		for _, i := range g.Instances {
-			sg.Instances = append(sg.Instances, signed.GatewayInstance{Slot: i.Slot, ID: i.ID, ChannelPort: i.ChannelPort})
+			sg.Instances = append(sg.Instances, signed.GatewayInstance{Slot: i.Slot, ID: i.ID, Address: i.Address, ChannelPort: i.ChannelPort})
 		}
 		d.Gateways = append(d.Gateways, sg)
 	}

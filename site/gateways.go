@@ -32,7 +32,8 @@ type Instance struct {
 	ID             causeway.InstanceID `json:"id"`
 	Name           string              `json:"name"`
 	PrivateAddress string              `json:"private_address,omitempty"`
-	ChannelPort    int                 `json:"channel_port"` // that connection points dial
+	Address        string              `json:"address,omitempty"` // that connection points dial; empty: the gateway's
+	ChannelPort    int                 `json:"channel_port"`      // likewise
 }
 
 // Gateways returns the site's gateways in the order of their names.

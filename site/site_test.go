@@ -35,7 +35,7 @@ func server(name, url string) Server {
 
 func gateway() Gateway {
 	return Gateway{Name: "main", ServiceName: "gw.example.com", ServicePort: 443, Address: "192.0.2.1", ServiceCAs: [][]byte{{1}},
-		Instances: []Instance{{Slot: 0, ID: "gw-1", Name: "gw-1", ChannelPort: 10124}}}
+		Instances: []Instance{{Slot: 0, ID: "gw-1", Name: "gw-1", Address: "192.0.2.2", ChannelPort: 10124}}}
 }
 
 func TestStoreKeepsItsKeysAndNames(t *testing.T) {
@@ -195,6 +195,8 @@ func TestDocumentsCarryEverythingAndRise(t *testing.T) {
 		var c signed.ConnectionPointDocument
 		if _, err := signed.Open(d.ConnectionPoint, signed.KindConnectionPoint, keys, &c); err != nil || len(c.Servers) != 1 || len(c.Gateways) != 1 {
 			t.Errorf("connection-point document %+v, %v", c, err)
+		} else if g := c.Gateways[0]; g.Address != "192.0.2.1" || g.Instances[0].Address != "192.0.2.2" {
+			t.Errorf("connection points dial %+v", g)
 		}
 	}
 }

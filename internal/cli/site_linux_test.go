@@ -27,6 +27,7 @@ func TestSiteScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("IP", testAddress())
+			env.Setenv("IP2", testAddress())
 			env.Setenv("CAUSEWAY_STATE", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("HOME", env.WorkDir)
 			return nil

@@ -169,7 +169,7 @@ func (s *siteRun) serviceNames(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := []string{s.plan.serviceName, s.plan.host}
+	names := append([]string{s.plan.serviceName}, s.plan.hosts()...)
 	for _, v := range servers {
 		if v.Host != "" {
 			names = append(names, v.Host)

@@ -23,13 +23,36 @@ type sitePlan struct {
 	gatewayAddresses []string
 	pointNames       []string
 
-	host  string // of all instances
-	ports []int  // that connection points dial, by slot
+	places []place // where connection points dial the instances, by slot
+}
+
+// A place is where connection points dial an instance.
+type place struct {
+	host string
+	port int
+}
+
+// host is the gateway's address. Instances on other hosts have addresses of their own.
+func (p *sitePlan) host() string {
+	if len(p.places) == 0 {
+		return ""
+	}
+	return p.places[0].host
+}
+
+// hosts are all addresses of the gateway, each once.
+func (p *sitePlan) hosts() (hosts []string) {
+	for _, at := range p.places {
+		if !slices.Contains(hosts, at.host) {
+			hosts = append(hosts, at.host)
+		}
+	}
+	return hosts
 }
 
 func (p *sitePlan) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.gatewayAddresses, "gateway-address", nil,
-		"where connection points reach a gateway instance, as `HOST[:PORT]` (default port 10124 plus its slot); repeated, the first is slot 0, the next slot 1")
+		"where connection points reach a gateway instance, as `HOST[:PORT]` (default port 10124 plus its slot); repeated, the first is slot 0, the next slot 1, on the same host or another")
 	f.StringVar(&p.serviceName, "service-name", "", "`FQDN` that devices use (default: HOST of the gateway's address)")
 	f.IntVar(&p.port, "port", causeway.HTTPSPort, "port that devices use")
 	f.StringArrayVar(&p.pointNames, "connection-point", nil, "admit the connection point of this `NAME`; may be repeated (default cp-1)")
@@ -50,7 +73,7 @@ func (p *sitePlan) check(now time.Time) error {
 
 func (p *sitePlan) checkGateway() error {
 	var errs []error
-	p.host, p.ports = "", nil
+	p.places = nil
 	if p.port < 1 || p.port > 65535 {
 		errs = append(errs, badFlag("choose a port from 1 to 65535", "--port %d does not exist", p.port))
 	}
@@ -63,7 +86,7 @@ func (p *sitePlan) checkGateway() error {
 	for n, text := range p.gatewayAddresses {
 		errs = append(errs, p.addGateway(n, text))
 	}
-	p.instances = len(p.ports)
+	p.instances = len(p.places)
 	return errors.Join(append(errs, p.checkServiceName())...)
 }
 
@@ -72,19 +95,14 @@ func (p *sitePlan) addGateway(n int, text string) error {
 	if err != nil {
 		return err
 	}
-	if p.host == "" {
-		p.host = host
-	}
+	at := place{host, port}
 	switch {
-	case host != p.host:
-		return badFlag("put instances of other hosts behind one load balancer, and name its address",
-			"--gateway-address %s: instances of one gateway have one address, here %s", text, p.host)
-	case slices.Contains(p.ports, port):
-		return badFlag("give each instance a port of its own", "--gateway-address %s: port %d is used twice", text, port)
+	case slices.Contains(p.places, at):
+		return badFlag("give each instance a host or a port of its own", "--gateway-address %s: port %d of %s is used twice", text, port, host)
 	case port == p.port:
 		return badFlag("choose another port for the channels", "--gateway-address %s: port %d is that of the devices", text, port)
 	}
-	p.ports = append(p.ports, port)
+	p.places = append(p.places, at)
 	return nil
 }
 
@@ -111,8 +129,12 @@ func parseGatewayAddress(text string, defaultPort int) (host string, port int, e
 }
 
 func (p *sitePlan) checkServiceName() (err error) {
+	if hosts := p.hosts(); p.serviceName == "" && len(hosts) > 1 {
+		return badFlag("add --service-name FQDN, the name that leads devices to all of them",
+			"--gateway-address %s and %s: which of them devices call is not known", hosts[0], hosts[1])
+	}
 	if p.serviceName == "" {
-		p.serviceName = p.host
+		p.serviceName = p.host()
 		return nil
 	}
 	p.serviceName, err = checkHostName("--service-name", p.serviceName)

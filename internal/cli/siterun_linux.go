@@ -36,7 +36,8 @@ host. Servers that were added
 while it ran stay published; gateway addresses, connection points and device CAs are those of the flags.`,
 		Example: `  causeway site run --gateway-address 203.0.113.7 --publish updates=http://10.0.0.5:8080
   causeway site run --gateway-address 203.0.113.7:8443 --service-name gateway.example.com --cert chain.pem --key key.pem \
-      --device-ca devices-ca.pem --publish-host apt.example.com=http://10.0.0.5 --connection-point cp-1 --connection-point cp-2`,
+      --device-ca devices-ca.pem --publish-host apt.example.com=http://10.0.0.5 --connection-point cp-1 --connection-point cp-2
+  causeway site run --gateway-address 203.0.113.7 --gateway-address 203.0.113.8 --service-name gateway.example.com`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.check(a.now()); err != nil {
@@ -151,7 +152,7 @@ func (s *siteRun) openStore(ctx context.Context) (err error) {
 // putGateway notes the gateway and its instances. A slot keeps its instance's id, also when the host gets another
 // address: the exported folder goes on being right.
 func (s *siteRun) putGateway(ctx context.Context) error {
-	g := site.Gateway{Name: gatewayName, ServiceName: s.plan.serviceName, ServicePort: s.plan.port, Address: s.plan.host, Limits: s.plan.limits()}
+	g := site.Gateway{Name: gatewayName, ServiceName: s.plan.serviceName, ServicePort: s.plan.port, Address: s.plan.host(), Limits: s.plan.limits()}
 	old, err := s.store.Gateways(ctx)
 	if err != nil {
 		return err
@@ -161,8 +162,11 @@ func (s *siteRun) putGateway(ctx context.Context) error {
 	} else {
 		g.ServiceCertificateSHA256 = pins(site.Thumbprint(c.Leaf), old)
 	}
-	for n, port := range s.plan.ports {
-		in := site.Instance{Slot: causeway.Slot(n), Name: "instance-" + strconv.Itoa(n), ChannelPort: port}
+	for n, at := range s.plan.places {
+		in := site.Instance{Slot: causeway.Slot(n), Name: "instance-" + strconv.Itoa(n), ChannelPort: at.port}
+		if at.host != g.Address {
+			in.Address = at.host
+		}
 		if in.ID, err = s.instanceID(ctx, old, in.Slot); err != nil {
 			return err
 		}
@@ -298,7 +302,11 @@ func (s *siteRun) sayReady(r *ready) {
 	}
 	fmt.Fprintf(w, "\nFolders for the hosts of the gateway and of the connection points:\n\n")
 	for _, in := range s.gateway.Instances {
-		fmt.Fprintf(w, "  causeway site export gateway %d DIR%s\n", in.Slot, flag)
+		where := ""
+		if len(s.plan.hosts()) > 1 {
+			where = "  # for " + s.plan.places[in.Slot].host
+		}
+		fmt.Fprintf(w, "  causeway site export gateway %d DIR%s%s\n", in.Slot, flag, where)
 	}
 	for _, cp := range s.points {
 		fmt.Fprintf(w, "  causeway site export connection-point %s DIR%s\n", cp.ID, flag)
