@@ -828,3 +828,67 @@ func TestUnknownOptionalFramesAreSkipped(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPrincipalsMakeRoomForOneAnother holds that devices with large proofs cannot make a gateway overrun what a
+// connection point is willing to hold, which would cost it the channel.
+func TestPrincipalsMakeRoomForOneAnother(t *testing.T) {
+	b := newBed(t, PoolConfig{})
+	p := b.join("cp-1", answer("ok"), SessionConfig{MaxPrincipals: 40})
+	b.pool.mu.Lock()
+	link := b.pool.sets["cp-1"].all[0]
+	link.maxPrincipals, link.maxTold = 20, 1000
+	b.pool.mu.Unlock()
+	principals := make([]*Principal, 100)
+	for i := range principals {
+		principals[i] = NewPrincipal(1, bytes.Repeat([]byte("e"), 60), fmt.Sprint(i))
+	}
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 300 {
+				req := get("/")
+				req.Principal = principals[(i*7+w)%len(principals)]
+				if err := b.pool.Exchange(t.Context(), req, &recorder{}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, pr := range principals {
+		pr.Close()
+	}
+	link.pmu.Lock()
+	if link.told != 0 || len(link.principals) != 0 {
+		t.Errorf("%d bytes of %d principals are still accounted for", link.told, len(link.principals))
+	}
+	link.pmu.Unlock()
+	p.session.Close()
+	p.served <- <-p.served
+	if n := len(p.session.principals); n > 40 {
+		t.Errorf("connection point holds %d principals", n)
+	}
+}
+
+// TestClosingAPrincipalUnderItsRequestsKeepsTheChannel lets device connections end while their requests begin.
+func TestClosingAPrincipalUnderItsRequestsKeepsTheChannel(t *testing.T) {
+	b := newBed(t, PoolConfig{})
+	b.join("cp-1", answer("ok"), SessionConfig{})
+	for range 200 {
+		pr := NewPrincipal(1, []byte("e"), "s")
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				req := get("/")
+				req.Principal = pr
+				_ = b.pool.Exchange(t.Context(), req, &recorder{}) // may find the principal closed
+			})
+		}
+		pr.Close()
+		wg.Wait()
+	}
+	if err := b.pool.Exchange(t.Context(), get("/"), &recorder{}); err != nil {
+		t.Errorf("the channel is gone: %v", err)
+	}
+}

@@ -154,26 +154,26 @@ func (x *exchange) readFirst() error {
 
 // begin opens a stream on l with the request head. The frames that it needs go out in one batch.
 func (x *exchange) begin(l *gatewayLink, attempt uint8) (s *stream, offset int64, err error) {
-	number, writer, err := x.req.Principal.numberOn(l)
+	l.openMu.Lock() // stream ids go out in rising order, and no principalClose between principal and open
+	number, writer, err := x.req.Principal.numberOnLocked(l)
 	if err == nil {
+		writer = l.makeRoomLocked(x.req.Principal) || writer
 		var first bool
-		s, offset, first, err = x.open(l, number, attempt)
+		s, offset, first, err = x.openLocked(l, number, attempt)
 		writer = writer || first
 	}
+	l.openMu.Unlock()
 	if writer {
 		l.flush()
 	}
 	return s, offset, err
 }
 
-// open puts the open frame into l's output; flush says that the caller has become its writer.
-func (x *exchange) open(l *gatewayLink, principal uint32, attempt uint8) (s *stream, offset int64, flush bool, err error) {
+// openLocked puts the open frame into l's output; flush says that the caller has become its writer.
+func (x *exchange) openLocked(l *gatewayLink, principal uint32, attempt uint8) (s *stream, offset int64, flush bool, err error) {
 	o := appendOpenHeader(x.fixed[:0], openHeader{id: x.req.ID, principal: principal, attempt: attempt, upgrade: x.req.Upgrade,
 		bodyBytes: x.req.BodyBytes, headBytes: len(x.req.Head)})
 	last := x.firstLast || x.req.Body == nil
-
-	l.openMu.Lock() // stream ids go out in rising order
-	defer l.openMu.Unlock()
 	id, err := l.nextIDLocked()
 	if err != nil {
 		return nil, 0, false, err

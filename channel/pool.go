@@ -65,13 +65,17 @@ type gatewayLink struct {
 	busy     atomic.Int64 // exchanges under way
 	leaving  bool         // guarded by Pool.mu: pick no more
 
-	openMu sync.Mutex // guards the order of open frames, and closed
+	openMu sync.Mutex // guards the order of principal, open and principalClose frames, and closed
 	closed bool       // the connection point was told that no more requests come
 	spent  atomic.Bool
 
 	nextPrincipal atomic.Uint32
-	pmu           sync.Mutex // guards principals
-	principals    map[*Principal]struct{}
+	maxPrincipals int // fixed at construction
+	maxTold       int // bytes; fixed at construction
+
+	pmu        sync.Mutex // guards the fields below
+	principals map[*Principal]struct{}
+	told       int // bytes of their evidence
 }
 
 // NewPool returns an empty pool.
@@ -91,7 +95,8 @@ func NewPool(cfg PoolConfig) *Pool {
 // Batched below TLS), from hello to loss, which is its error. When it returns, the connection is closed and every
 // goroutine of it is gone.
 func (p *Pool) Serve(ctx context.Context, conn net.Conn) error {
-	l := &gatewayLink{link: newLink(conn, p.cfg.Logger, p.cfg.Memory.b, p.cfg.PingEvery, p.cfg.DeadAfter), principals: map[*Principal]struct{}{}}
+	l := &gatewayLink{link: newLink(conn, p.cfg.Logger, p.cfg.Memory.b, p.cfg.PingEvery, p.cfg.DeadAfter), principals: map[*Principal]struct{}{},
+		maxPrincipals: maxToldPrincipals, maxTold: maxToldBytes}
 	stop := context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })
 	defer stop()
 	h, w, err := l.readHello(p.cfg.Gatekeeper, orDefault(p.cfg.HandshakeTimeout, DefaultHandshakeTimeout))
@@ -165,7 +170,7 @@ func (p *Pool) part(l *gatewayLink) {
 	l.principals = nil
 	l.pmu.Unlock()
 	for pr := range gone {
-		pr.drop(l)
+		pr.take(l)
 	}
 }
 

@@ -43,10 +43,10 @@ func (p *Principal) Close() {
 	}
 }
 
-// numberOn returns the principal's number on l, and tells l's other side of it first if need be. Frames on one
-// link keep their order, so the request that follows finds it there. flush says that the caller has become the
-// link's writer.
-func (p *Principal) numberOn(l *gatewayLink) (n uint32, flush bool, err error) {
+// numberOnLocked returns the principal's number on l, and tells l's other side of it first if need be. The caller
+// holds l.openMu until its open frame is in the output too: so a principalClose never comes between. flush says that
+// the caller has become the link's writer.
+func (p *Principal) numberOnLocked(l *gatewayLink) (n uint32, flush bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n, ok := p.numbers[l]; ok {
@@ -73,6 +73,94 @@ func (p *Principal) numberOn(l *gatewayLink) (n uint32, flush bool, err error) {
 	return n, flush, nil
 }
 
+// take removes the principal's number on l, and reports whether it had one.
+func (p *Principal) take(l *gatewayLink) (n uint32, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, ok = p.numbers[l]
+	delete(p.numbers, l)
+	return n, ok
+}
+
+// Bounds of what a gateway tells one link's other side at a time; half of what a connection point holds, which
+// need not be this version. Beyond them, principals make room for one another and are told again when they return.
+const (
+	maxToldPrincipals = DefaultMaxPrincipals / 2
+	maxToldBytes      = maxPrincipalBytes / 2
+)
+
+// remember notes that p has a number on l, so that part can tell it when l is gone.
+func (l *gatewayLink) remember(p *Principal) {
+	l.pmu.Lock()
+	defer l.pmu.Unlock()
+	if l.principals != nil {
+		l.principals[p] = struct{}{}
+		l.told += len(p.evidence)
+	}
+}
+
+// unlearn undoes remember.
+func (l *gatewayLink) unlearn(p *Principal) {
+	l.pmu.Lock()
+	defer l.pmu.Unlock()
+	if _, ok := l.principals[p]; ok {
+		delete(l.principals, p)
+		l.told -= len(p.evidence)
+	}
+}
+
+// makeRoomLocked takes back principals, any but keep, until those that are left fit. The caller holds openMu.
+func (l *gatewayLink) makeRoomLocked(keep *Principal) (flush bool) {
+	for {
+		victim := l.victim(keep)
+		if victim == nil {
+			return flush
+		}
+		l.unlearn(victim)
+		if n, ok := victim.take(l); ok {
+			first, err := l.sendClose(n)
+			flush = flush || first
+			if err != nil {
+				return flush
+			}
+		}
+	}
+}
+
+// victim returns a principal to take back, or nil when all fit. A map gives them in no order, which is as good as
+// any: nobody can foresee it.
+func (l *gatewayLink) victim(keep *Principal) *Principal {
+	l.pmu.Lock()
+	defer l.pmu.Unlock()
+	if len(l.principals) <= l.maxPrincipals && l.told <= l.maxTold {
+		return nil
+	}
+	for p := range l.principals {
+		if p != keep {
+			return p
+		}
+	}
+	return nil
+}
+
+// forget tells the connection point that p is gone.
+func (l *gatewayLink) forget(p *Principal, n uint32) {
+	l.unlearn(p)
+	l.openMu.Lock()
+	first, _ := l.sendClose(n) // a lost link has forgotten it already
+	l.openMu.Unlock()
+	if first {
+		l.flush()
+	}
+}
+
+func (l *gatewayLink) sendClose(n uint32) (first bool, err error) {
+	var num [4]byte
+	binary.BigEndian.PutUint32(num[:], n)
+	_, first, err = l.enqueue(frameHeader{typ: framePrincipalClose}, num[:], nil, nil)
+	return first, err
+}
+
 // InboundPrincipal is a principal as the connection point knows it. Nothing of it is verified yet.
 type InboundPrincipal struct {
 	Kind     uint8
@@ -94,30 +182,4 @@ func parsePrincipal(p []byte) (number uint32, ip *InboundPrincipal, err error) {
 	}
 	ip = &InboundPrincipal{Kind: kind, Source: string(rest[:n]), Evidence: append([]byte(nil), rest[n:]...)}
 	return number, ip, nil
-}
-
-// drop forgets a link that ended.
-func (p *Principal) drop(l *gatewayLink) {
-	p.mu.Lock()
-	delete(p.numbers, l)
-	p.mu.Unlock()
-}
-
-// remember notes that p has a number on l, so that part can tell it when l is gone.
-func (l *gatewayLink) remember(p *Principal) {
-	l.pmu.Lock()
-	if l.principals != nil {
-		l.principals[p] = struct{}{}
-	}
-	l.pmu.Unlock()
-}
-
-// forget tells the connection point that p is gone.
-func (l *gatewayLink) forget(p *Principal, n uint32) {
-	l.pmu.Lock()
-	delete(l.principals, p)
-	l.pmu.Unlock()
-	var num [4]byte
-	binary.BigEndian.PutUint32(num[:], n)
-	_, _ = l.write(frameHeader{typ: framePrincipalClose}, num[:], nil, nil)
 }
