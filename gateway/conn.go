@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,14 +26,14 @@ type deviceConn struct {
 	address string // ip:port of the device
 
 	// Fixed when the handshake is done.
-	tls      *tls.Conn
-	evidence []byte   // nil without a client certificate
-	chain    [][]byte // DER, as presented
+	tls   *tls.Conn
+	chain [][]byte // DER, as presented; nil without a client certificate
 
 	standing atomic.Pointer[standing]
 
 	mu        sync.Mutex // guards the fields below, and changes of standing
 	principal *channel.Principal
+	evidence  []byte // of principal
 	entry     *deviceEntry
 	entryID   causeway.DeviceID
 
@@ -94,7 +95,6 @@ func (c *deviceConn) identify() {
 	for i, cert := range peer {
 		c.chain[i] = cert.Raw
 	}
-	c.evidence = identity.EncodeEvidence(c.chain)
 }
 
 // stand judges the connection by the snapshot. An admitted device stays so for the snapshot's and the certificate's
@@ -121,11 +121,13 @@ func (c *deviceConn) judgeLocked(snap *snapshot, now time.Time) *standing {
 		return st
 	}
 	device, err := snap.verifier.Verify(c.chain, now)
-	if err == nil && c.evidence == nil {
-		err = causeway.Refuse(causeway.CodeClientCertificateUnfit, "chain too large")
-	}
 	if err != nil {
 		st.refusal = err
+		return st
+	}
+	evidence := proofOf(device)
+	if evidence == nil {
+		st.refusal = causeway.Refuse(causeway.CodeClientCertificateUnfit, "chain too large")
 		return st
 	}
 	if c.entry != nil && c.entryID != device.ID {
@@ -143,11 +145,25 @@ func (c *deviceConn) judgeLocked(snap *snapshot, now time.Time) *standing {
 		}
 		c.entryID = device.ID
 	}
+	if c.principal != nil && !bytes.Equal(c.evidence, evidence) { // trust changed, and the path to it
+		c.principal.Close()
+		c.principal = nil
+	}
 	if c.principal == nil {
-		c.principal = channel.NewPrincipal(uint8(device.Kind), c.evidence, c.address)
+		c.principal, c.evidence = channel.NewPrincipal(uint8(device.Kind), evidence, c.address), evidence
 	}
 	st.device, st.principal, st.entry = device, c.principal, c.entry
 	return st
+}
+
+// proofOf is what connection points get to verify a device again: the certificates of the path that convinced us,
+// without the trusted one at its end, which they have themselves. What else the device sent along stays here.
+func proofOf(d *identity.Device) []byte {
+	var path [][]byte
+	for _, cert := range d.Chain[:max(1, len(d.Chain)-1)] {
+		path = append(path, cert.Raw)
+	}
+	return identity.EncodeEvidence(path)
 }
 
 var (
