@@ -1,8 +1,11 @@
 package channel
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
+	"time"
 )
 
 // Batched wraps the raw connection of a channel before TLS is put on top of it, so that one batch of frames
@@ -38,16 +41,29 @@ func (b *batchedConn) cork() {
 // maxKeptBatchBytes is the largest output buffer kept between two batches.
 const maxKeptBatchBytes = 64 << 10
 
-func (b *batchedConn) flush() error {
+func (b *batchedConn) flush(patience time.Duration) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.corked = false
 	if len(b.out) == 0 {
 		return nil
 	}
-	_, err := b.Conn.Write(b.out)
+	err := writePatiently(b.Conn, b.out, patience)
 	if b.out = b.out[:0]; cap(b.out) > maxKeptBatchBytes {
 		b.out = nil
 	}
 	return err
+}
+
+// writePatiently writes p, and gives up only when not one byte was taken for patience: a slow line is not a dead one.
+func writePatiently(c net.Conn, p []byte, patience time.Duration) error {
+	for {
+		if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		n, err := c.Write(p)
+		if p = p[n:]; err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
 }

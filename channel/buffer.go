@@ -11,13 +11,15 @@ type buffer struct {
 }
 
 const (
-	smallBufferBytes = 4 << 10
-	largeBufferBytes = maxDataBytes + 1<<10
+	smallBufferBytes  = 4 << 10
+	mediumBufferBytes = 16 << 10
+	largeBufferBytes  = maxDataBytes + 1<<10
 )
 
 var (
-	smallBuffers = sync.Pool{New: func() any { return &buffer{make([]byte, smallBufferBytes)} }}
-	largeBuffers = sync.Pool{New: func() any { return &buffer{make([]byte, largeBufferBytes)} }}
+	smallBuffers  = sync.Pool{New: func() any { return &buffer{make([]byte, smallBufferBytes)} }}
+	mediumBuffers = sync.Pool{New: func() any { return &buffer{make([]byte, mediumBufferBytes)} }}
+	largeBuffers  = sync.Pool{New: func() any { return &buffer{make([]byte, largeBufferBytes)} }}
 )
 
 // getBuffer returns a buffer of exactly n bytes.
@@ -26,6 +28,8 @@ func getBuffer(n int) *buffer {
 	switch {
 	case n <= smallBufferBytes:
 		b = smallBuffers.Get().(*buffer)
+	case n <= mediumBufferBytes:
+		b = mediumBuffers.Get().(*buffer)
 	case n <= largeBufferBytes:
 		b = largeBuffers.Get().(*buffer)
 	default:
@@ -43,6 +47,8 @@ func putBuffer(b *buffer) {
 	switch len(b.b) {
 	case smallBufferBytes:
 		smallBuffers.Put(b)
+	case mediumBufferBytes:
+		mediumBuffers.Put(b)
 	case largeBufferBytes:
 		largeBuffers.Put(b)
 	}

@@ -49,7 +49,7 @@ type handlerFunc func(ctx context.Context, in *Inbound)
 
 func (f handlerFunc) Handle(ctx context.Context, in *Inbound) { f(ctx, in) }
 
-// bench is a pool and the connection points around it.
+// A bed is a pool and the connection points around it.
 type bed struct {
 	t    *testing.T
 	pool *Pool
@@ -83,8 +83,6 @@ func (b *bed) joinOn(cp, gw net.Conn, id causeway.ConnectionPointID, h handlerFu
 	b.t.Helper()
 	gctx, gcancel := context.WithCancel(b.t.Context())
 	p := &peer{served: make(chan error, 1), gateway: make(chan error, 1), raw: cp}
-	before := len(b.pool.Status())
-	_ = before
 	go func() { p.gateway <- b.pool.Serve(gctx, gw) }()
 	s, w, err := Connect(b.t.Context(), cp, Hello{ConnectionPoint: id, Slot: 3, Software: "test"}, cfg)
 	if err != nil {
@@ -664,7 +662,7 @@ func TestDrainOfAConnectionPointLosesNothing(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(20 * time.Millisecond)
+	waitFor(t, "requests under way", func() bool { return going.session.Status().Requests > 100 })
 	going.stop()
 	if err := <-going.served; err != nil {
 		t.Errorf("Serve = %v, want nil after an orderly end", err)

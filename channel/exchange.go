@@ -230,6 +230,7 @@ type attemptState struct {
 	s *stream
 
 	pumpDone chan struct{} // closed when the goroutine that sends the rest of the body is done; nil without one
+	bodySent bool          // the body went out to its end; read once pumpDone is closed
 	stopped  bool          // guarded by exchange.mu: the pump must read no more
 	peerDone bool          // the answer's last frame came
 	informs  int
@@ -329,9 +330,11 @@ func (a *attemptState) startPump() <-chan struct{} {
 	a.pumpDone = make(chan struct{})
 	go func() {
 		defer close(a.pumpDone)
+		err := a.sendBody()
+		a.bodySent = err == nil
 		// What ends the link ends the stream by itself; what ends the body has to be said.
-		if err, ok := errors.AsType[*bodyError](a.sendBody()); ok {
-			a.s.end(a.s.id, err)
+		if err, ok := errors.AsType[*bodyError](err); ok {
+			a.s.end(a.l.link, a.s.id, err)
 		}
 	}()
 	return a.pumpDone
@@ -403,9 +406,9 @@ func (a *attemptState) finish(err error) {
 		select {
 		case <-a.pumpDone:
 		default: // the answer, or the attempt, is over before the body
-			bodyLeft = true
 			a.stopPump()
 		}
+		bodyLeft = !a.bodySent
 	}
 	if _, ended := errors.AsType[*streamReset](err); !ended && (err != nil || bodyLeft) {
 		a.s.sendReset(causeway.CodeNone, Final)
@@ -417,7 +420,7 @@ func (a *attemptState) stopPump() {
 	a.stopped = true
 	reading := a.x.bodyMoved
 	a.x.mu.Unlock()
-	a.s.end(a.s.id, errStreamDone)
+	a.s.end(a.l.link, a.s.id, errStreamDone)
 	if reading {
 		_ = a.x.req.Body.Close()
 	}

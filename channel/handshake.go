@@ -240,7 +240,7 @@ func (l *link) readWelcome(ctx context.Context, timeout time.Duration) (Welcome,
 	}
 }
 
-// ErrRefused reports whether a connection point was told no, as opposed to not reached.
+// refused reports whether a connection point was told no, as opposed to not reached.
 func refused(err error) bool {
 	_, ok := errors.AsType[*causeway.Refusal](err)
 	return ok

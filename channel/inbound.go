@@ -3,7 +3,6 @@ package channel
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 
 	"github.com/causeway-gateway/causeway"
@@ -179,9 +178,6 @@ func (in *Inbound) run(h Handler) {
 	s := in.stream
 	defer func() {
 		s.link.remove(s.id)
-		s.mu.Lock()
-		s.cancel = nil
-		s.mu.Unlock()
 		in.cancel()
 		if in.body.cur.buf != nil {
 			s.consumed(in.body.cur)
@@ -193,10 +189,4 @@ func (in *Inbound) run(h Handler) {
 	if !in.ended {
 		in.Refuse(causeway.CodeConnectorInternalError, Final)
 	}
-}
-
-// IsLost reports whether err says that the session ended under a request, rather than that its device went away.
-func IsLost(err error) bool {
-	r, ok := errors.AsType[*streamReset](err)
-	return ok && r.lost
 }

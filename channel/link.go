@@ -83,13 +83,25 @@ func newLink(conn net.Conn, log *slog.Logger, b *budget, pingEvery, deadAfter ti
 		conn: conn, log: log, budget: b,
 		pingEvery: orDefault(pingEvery, DefaultPingEvery), deadAfter: orDefault(deadAfter, DefaultDeadAfter),
 		since: time.Now(), ended: make(chan struct{}),
-		br: bufio.NewReaderSize(conn, readBufferBytes), streams: map[uint32]*stream{},
+		streams: map[uint32]*stream{},
 	}
+	l.br = bufio.NewReaderSize(life{l}, readBufferBytes)
 	l.wcond, l.idle = sync.NewCond(&l.wmu), sync.NewCond(&l.smu)
 	if t, ok := conn.(*tls.Conn); ok {
 		l.batched, _ = t.NetConn().(*batchedConn)
 	}
 	return l
+}
+
+// life reads from a link's connection and notes that something came.
+type life struct{ l *link }
+
+func (r life) Read(p []byte) (int, error) {
+	n, err := r.l.conn.Read(p)
+	if n > 0 {
+		r.l.lastByte.Store(int64(time.Since(r.l.since)))
+	}
+	return n, err
 }
 
 func orDefault(d, def time.Duration) time.Duration {
@@ -195,17 +207,13 @@ func (l *link) flushLocked(rounds int) {
 }
 
 func (l *link) writeBatch(out []byte) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(l.deadAfter)); err != nil {
-		return err
-	}
 	l.bytesOut.Add(uint64(len(out)))
 	if l.batched == nil {
-		_, err := l.conn.Write(out)
-		return err
+		return writePatiently(l.conn, out, l.deadAfter)
 	}
 	l.batched.cork()
-	_, err := l.conn.Write(out)
-	return errors.Join(err, l.batched.flush())
+	_, err := l.conn.Write(out) // into the batch
+	return errors.Join(err, l.batched.flush(l.deadAfter))
 }
 
 // wasHanded reports whether any byte from offset on was handed to the connection.
@@ -236,7 +244,7 @@ func (l *link) fail(err error) {
 	}
 	l.smu.Unlock()
 	for id, s := range lost {
-		s.end(id, &streamReset{lost: true})
+		s.end(l, id, &streamReset{lost: true})
 	}
 }
 
@@ -325,12 +333,12 @@ func (l *link) readFrame() (frameHeader, *buffer, error) {
 func (l *link) serve(ctx context.Context, handle func(frameHeader, *buffer) error) error {
 	stop := context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })
 	defer stop()
+	l.lastByte.Store(int64(time.Since(l.since))) // the hello may have been long in coming
 	var wg sync.WaitGroup
 	wg.Go(l.keepAlive)
 	for {
 		h, buf, err := l.readFrame()
 		if err == nil {
-			l.lastByte.Store(int64(time.Since(l.since)))
 			err = l.dispatch(h, buf, handle)
 		}
 		if err != nil {
@@ -377,7 +385,7 @@ func (l *link) dispatch(h frameHeader, buf *buffer, handle func(frameHeader, *bu
 			return violation("window of %d bytes", h.length)
 		}
 		if s := l.find(h.stream); s != nil {
-			return s.addCredit(h.stream, binary.BigEndian.Uint32(buf.b))
+			return s.addCredit(l, h.stream, binary.BigEndian.Uint32(buf.b))
 		}
 		return nil
 	}
@@ -454,7 +462,7 @@ func (l *link) hand(h frameHeader, c chunk) error {
 		}
 		return nil
 	}
-	return s.receive(h.stream, c)
+	return s.receive(l, h.stream, c)
 }
 
 // deliverReset ends a stream that the peer gave up.
@@ -464,7 +472,7 @@ func (l *link) deliverReset(h frameHeader, b *buffer) error {
 		return violation("reset of %d bytes", len(b.b))
 	}
 	if s := l.find(h.stream); s != nil {
-		s.end(h.stream, &streamReset{code: causeway.Code(binary.BigEndian.Uint16(b.b)), delivery: Delivery(b.b[2])})
+		s.end(l, h.stream, &streamReset{code: causeway.Code(binary.BigEndian.Uint16(b.b)), delivery: Delivery(b.b[2])})
 	}
 	return nil
 }

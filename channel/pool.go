@@ -2,7 +2,6 @@ package channel
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -34,12 +33,12 @@ const maxLinksPerSet = 4
 type Pool struct {
 	cfg PoolConfig
 
-	turn     atomic.Uint64                 // round robin over the sets
-	open     atomic.Pointer[[]*channelSet] // those that can take a request, for pick
-	draining atomic.Bool
+	turn atomic.Uint64                 // round robin over the sets
+	open atomic.Pointer[[]*channelSet] // those that can take a request, for pick
 
-	mu   sync.Mutex // guards the fields below
-	sets map[causeway.ConnectionPointID]*channelSet
+	mu       sync.Mutex // guards the fields below
+	draining bool
+	sets     map[causeway.ConnectionPointID]*channelSet
 }
 
 // A channelSet is what one connection point keeps to this instance.
@@ -53,7 +52,7 @@ type channelSet struct {
 	since   time.Time
 	redials uint64
 	// Of connections that are gone.
-	requests, bytesIn, bytesOut uint64
+	requests, bytesIn, bytesOut, stalls uint64
 }
 
 // A gatewayLink is one connection of a set.
@@ -100,7 +99,7 @@ func (p *Pool) Serve(ctx context.Context, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })
 	defer stop()
 	h, w, err := l.readHello(p.cfg.Gatekeeper, orDefault(p.cfg.HandshakeTimeout, DefaultHandshakeTimeout))
-	if err == nil && p.draining.Load() {
+	if err == nil && p.leaving() {
 		err = causeway.Refuse(causeway.CodeNoConnectionPoint, "this instance is going away")
 	}
 	if err != nil {
@@ -124,10 +123,19 @@ func (p *Pool) Serve(ctx context.Context, conn net.Conn) error {
 	return l.serve(ctx, func(fh frameHeader, b *buffer) error { return p.handle(l, &docs, fh, b) })
 }
 
+func (p *Pool) leaving() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.draining
+}
+
 // join makes l available for requests.
 func (p *Pool) join(l *gatewayLink) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.draining { // it would not be told any more
+		return errLinkClosed
+	}
 	set := p.sets[l.hello.ConnectionPoint]
 	if set == nil {
 		set = &channelSet{id: l.hello.ConnectionPoint, since: time.Now()}
@@ -162,6 +170,7 @@ func (p *Pool) part(l *gatewayLink) {
 	set.requests += l.requests.Load()
 	set.bytesIn += l.bytesIn.Load()
 	set.bytesOut += l.bytesOut.Load()
+	set.stalls += l.stalls.Load()
 	p.publishLocked()
 	p.mu.Unlock()
 
@@ -321,7 +330,7 @@ func (p *Pool) Status() []SetStatus {
 	var out []SetStatus
 	for _, set := range p.sets {
 		st := SetStatus{ConnectionPoint: set.id, Connections: len(set.all), Since: set.since, Dials: set.redials,
-			Requests: set.requests, BytesIn: set.bytesIn, BytesOut: set.bytesOut}
+			Requests: set.requests, BytesIn: set.bytesIn, BytesOut: set.bytesOut, CreditStalls: set.stalls}
 		for _, l := range set.all {
 			st.RoundTrip = max(st.RoundTrip, l.roundTrip())
 			st.Streams += l.inFlight()
@@ -344,8 +353,8 @@ func (p *Pool) MemoryUsedBytes() int64 { return p.cfg.Memory.UsedBytes() }
 // request is under way or ctx ends. The channels stay usable meanwhile: devices that are still connected may
 // finish what they have.
 func (p *Pool) Drain(ctx context.Context) {
-	p.draining.Store(true)
 	p.mu.Lock()
+	p.draining = true
 	var links []*gatewayLink
 	for _, set := range p.sets {
 		links = append(links, set.all...)
@@ -374,6 +383,3 @@ func (p *Pool) Recheck() {
 		}
 	}
 }
-
-// NewSetName returns a name for a channel set.
-func NewSetName() string { return rand.Text() }

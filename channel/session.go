@@ -262,18 +262,21 @@ func (s *Session) open(ctx context.Context, h Handler, fh frameHeader, b *buffer
 	st := newStream(s.link, fh.stream, requestWindow, answerWindow)
 	if s.link.inFlight() >= s.cfg.MaxStreams {
 		putBuffer(b)
-		st.sendReset(causeway.CodeConnectorOverloaded, NotDelivered)
 		st.release()
-		return nil
+		return s.link.post(frameHeader{stream: fh.stream, typ: frameReset}, resetPayload(causeway.CodeConnectorOverloaded, NotDelivered))
 	}
 	in := &Inbound{stream: st, principal: p, id: o.id, attempt: int(o.attempt), upgrade: o.upgrade, bodyBytes: o.bodyBytes,
 		open: b, head: rest[:o.headBytes]}
 	in.ctx, in.cancel = context.WithCancel(ctx)
 	// The open frame's body waits in the queue like any other. Its buffer belongs to Inbound, which needs the head.
-	if err := st.receive(fh.stream, chunk{typ: frameData, body: rest[o.headBytes:], fin: fh.fin}); err != nil {
-		return err
+	err = st.receive(s.link, fh.stream, chunk{typ: frameData, body: rest[o.headBytes:], fin: fh.fin})
+	if err == nil {
+		err = s.link.add(fh.stream, st)
 	}
-	if err := s.link.add(fh.stream, st); err != nil {
+	if err != nil {
+		in.cancel()
+		st.release()
+		putBuffer(b)
 		return err
 	}
 	st.mu.Lock()

@@ -55,15 +55,18 @@ type chunk struct {
 // A stream is one exchange on one link. Both sides use it: what is received goes through queue and window, what
 // is sent through credit.
 type stream struct {
-	link *link
 	// arrived and credited have room for one signal each: something changed, look again.
 	arrived  chan struct{}
 	credited chan struct{}
 	timer    *time.Timer // for the exchange's own timeout; stopped while unused
 
-	mu      sync.Mutex // guards the fields below
+	mu sync.Mutex // guards the fields below
+	// link and id are the stream's identity. Its owner alone changes them and may read them without mu. Everybody
+	// else compares both under mu, because a finished stream's memory soon is another's.
+	link    *link
 	id      uint32
 	queue   []chunk
+	heads   int // heads received
 	queued  int // body bytes in queue
 	window  int // bytes the peer may have under way or in queue
 	granted int // of these, bytes it may still send
@@ -86,26 +89,24 @@ func newStream(l *link, id uint32, window, credit int) *stream {
 	s := streams.Get().(*stream)
 	drain(s.arrived)
 	drain(s.credited)
-	s.link = l
 	s.mu.Lock()
-	s.id, s.window, s.granted, s.credit = id, window, window, credit
-	s.queue, s.queued, s.fin, s.err, s.epoch, s.drained = s.queue[:0], 0, false, nil, time.Time{}, 0
+	s.link, s.id, s.window, s.granted, s.credit = l, id, window, window, credit
+	s.queue, s.heads, s.queued, s.fin, s.err, s.epoch, s.drained = s.queue[:0], 0, 0, false, nil, time.Time{}, 0
 	s.mu.Unlock()
 	return s
 }
 
-// release gives up the stream. The caller must be its only user apart from the link's reader, which finds the
-// stream by its id and checks that id under the lock.
+// release gives up the stream. The caller must be its only user apart from the link's reader.
 func (s *stream) release() {
 	s.timer.Stop()
 	s.mu.Lock()
-	s.id = 0
 	for _, c := range s.queue {
 		putBuffer(c.buf)
 	}
 	s.link.budget.add(-s.queued)
 	clear(s.queue)
-	s.queue, s.queued = s.queue[:0], 0
+	s.queue, s.queued, s.cancel = s.queue[:0], 0, nil
+	s.link, s.id = nil, 0
 	s.mu.Unlock()
 	streams.Put(s)
 }
@@ -124,32 +125,67 @@ func signal(c chan struct{}) {
 	}
 }
 
-// receive is called by the link's reader with a frame for stream id. It takes over c.buf.
-func (s *stream) receive(id uint32, c chunk) error {
+// isLocked reports whether the stream is the one that l knows by id.
+func (s *stream) isLocked(l *link, id uint32) bool { return s.link == l && s.id == id }
+
+// receive is called by l's reader with a frame for stream id. It takes over c.buf.
+func (s *stream) receive(l *link, id uint32, c chunk) error {
 	s.mu.Lock()
-	if s.id != id || s.err != nil {
-		s.mu.Unlock()
-		putBuffer(c.buf)
-		return nil // finished meanwhile
+	err := error(nil)
+	kept := false
+	if s.isLocked(l, id) && s.err == nil { // else it finished meanwhile
+		if err = s.acceptLocked(c); err == nil {
+			s.granted -= len(c.body)
+			s.queued += len(c.body)
+			s.fin = c.fin
+			l.budget.add(len(c.body))
+			kept = s.keepLocked(c)
+		}
 	}
-	if s.fin {
-		s.mu.Unlock()
-		putBuffer(c.buf)
-		return violation("frame of type %d after the end of stream %d", c.typ, id)
-	}
-	if len(c.body) > s.granted {
-		s.mu.Unlock()
-		putBuffer(c.buf)
-		return violation("stream %d sent %d bytes with a credit of %d", id, len(c.body), s.granted)
-	}
-	s.granted -= len(c.body)
-	s.queued += len(c.body)
-	s.fin = c.fin
-	s.queue = append(s.queue, c)
 	s.mu.Unlock()
-	s.link.budget.add(len(c.body))
-	signal(s.arrived)
+	if !kept {
+		putBuffer(c.buf)
+	}
+	if err == nil {
+		signal(s.arrived)
+	}
+	return err
+}
+
+// acceptLocked says what is wrong with a frame. What it lets pass cannot make us hold more than a small multiple of
+// the window.
+func (s *stream) acceptLocked(c chunk) error {
+	switch {
+	case s.fin:
+		return violation("frame of type %d after the end of stream %d", c.typ, s.id)
+	case len(c.body) > s.granted:
+		return violation("stream %d sent %d bytes with a credit of %d", s.id, len(c.body), s.granted)
+	case c.typ == frameData && len(c.body) == 0 && !c.fin && c.buf != nil:
+		return violation("empty data frame of stream %d", s.id)
+	case c.typ == frameInform || c.typ == frameAnswer:
+		if s.heads++; s.heads > maxInforms+2 {
+			return violation("more than %d heads of stream %d", maxInforms+2, s.id)
+		}
+	}
 	return nil
+}
+
+// coalesceBytes is the largest body that is copied behind the one before it, so that many small frames do not hold
+// a buffer each while their reader is slow.
+const coalesceBytes = smallBufferBytes / 2
+
+// keepLocked puts c into the queue, and reports whether its buffer stays there.
+func (s *stream) keepLocked(c chunk) bool {
+	if n := len(s.queue); n > 0 && c.typ == frameData && len(c.body) <= coalesceBytes {
+		last := &s.queue[n-1]
+		if (last.typ == frameData || last.typ == frameAnswer) && cap(last.body)-len(last.body) >= len(c.body) {
+			last.body = append(last.body, c.body...)
+			last.fin = c.fin
+			return false
+		}
+	}
+	s.queue = append(s.queue, c)
+	return true
 }
 
 // next returns the next chunk, or what ended the stream once all chunks before that were taken. It waits until
@@ -250,10 +286,10 @@ func (s *stream) growLocked(n int) {
 	s.epoch, s.drained = now, 0
 }
 
-// end makes the stream fail with err for both its reader and its writer.
-func (s *stream) end(id uint32, err error) {
+// end makes the stream that l knows by id fail with err, for both its reader and its writer.
+func (s *stream) end(l *link, id uint32, err error) {
 	s.mu.Lock()
-	if s.id == id && s.err == nil {
+	if s.isLocked(l, id) && s.err == nil {
 		s.err = err
 		if s.cancel != nil {
 			s.cancel()
@@ -264,10 +300,10 @@ func (s *stream) end(id uint32, err error) {
 	signal(s.credited)
 }
 
-// addCredit lets n more bytes be sent.
-func (s *stream) addCredit(id uint32, n uint32) error {
+// addCredit lets n more bytes be sent on the stream that l knows by id.
+func (s *stream) addCredit(l *link, id uint32, n uint32) error {
 	s.mu.Lock()
-	if s.id == id {
+	if s.isLocked(l, id) {
 		if int64(s.credit)+int64(n) > 1<<30 {
 			s.mu.Unlock()
 			return violation("credit of stream %d overflows", id)
@@ -338,8 +374,10 @@ func (s *stream) sendData(p []byte, fin bool, done <-chan struct{}) error {
 
 // sendReset ends the stream on the other side.
 func (s *stream) sendReset(code causeway.Code, d Delivery) {
-	var p [3]byte
-	binary.BigEndian.PutUint16(p[:], uint16(code))
-	p[2] = byte(d)
-	_, _ = s.link.write(frameHeader{stream: s.id, typ: frameReset}, p[:], nil, nil)
+	// A lost link has ended the stream there too.
+	_, _ = s.link.write(frameHeader{stream: s.id, typ: frameReset}, resetPayload(code, d), nil, nil)
+}
+
+func resetPayload(code causeway.Code, d Delivery) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(code)), byte(d))
 }

@@ -43,7 +43,7 @@ func (in *instance) connect(ctx context.Context, cert tls.Certificate, change ..
 		return nil, channel.Welcome{}, err
 	}
 	h := channel.Hello{Site: testSite, Gateway: testGateway, ConnectionPoint: "cp-1", ConnectionID: "secret-1", Slot: 3, Instance: testInstance,
-		Set: channel.NewSetName(), Count: 1, Software: "test"}
+		Set: "set-1", Count: 1, Software: "test"}
 	for _, f := range change {
 		f(&h)
 	}
