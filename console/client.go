@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/identity"
 	"github.com/causeway-gateway/causeway/internal/unixsock"
 )
 
@@ -76,6 +77,18 @@ func (c *Client) RemoveServer(ctx context.Context, name causeway.ServerName) (ch
 
 func (c *Client) IssueDevice(ctx context.Context, name causeway.DeviceID) (d DeviceCertificate, err error) {
 	return d, c.call(ctx, "POST", "/v1/devices/"+url.PathEscape(string(name))+"/certificate", nil, &d)
+}
+
+func (c *Client) Devices(ctx context.Context) (d Devices, err error) {
+	return d, c.call(ctx, "GET", "/v1/devices", nil, &d)
+}
+
+func (c *Client) BlockDevice(ctx context.Context, b identity.Block, reason string) (ch Change, err error) {
+	return ch, c.call(ctx, "POST", "/v1/block", blockRequest{b, reason}, &ch)
+}
+
+func (c *Client) UnblockDevice(ctx context.Context, b identity.Block) (ch Change, err error) {
+	return ch, c.call(ctx, "POST", "/v1/unblock", b, &ch)
 }
 
 func (c *Client) Explain(ctx context.Context, q Question) (e Explanation, err error) {

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/identity"
 	"github.com/causeway-gateway/causeway/internal/unixsock"
 	"github.com/causeway-gateway/causeway/policy"
 )
@@ -29,6 +30,7 @@ func TestMain(m *testing.M) {
 // memory is a site that keeps servers in a map.
 type memory struct {
 	servers map[causeway.ServerName]Published
+	blocks  []Block
 	by      []string
 	stopped bool
 }
@@ -79,6 +81,25 @@ func (m *memory) RemoveServer(_ context.Context, _ string, name causeway.ServerN
 
 func (m *memory) IssueDevice(_ context.Context, _ string, name causeway.DeviceID) (DeviceCertificate, error) {
 	return DeviceCertificate{Certificate: "for " + string(name), Key: "its key"}, nil
+}
+
+func (m *memory) Devices(context.Context) (Devices, error) {
+	return Devices{Certificates: []IssuedDevice{{Device: "pc-1", Blocked: true}}, Blocks: m.blocks}, nil
+}
+
+func (m *memory) BlockDevice(_ context.Context, by string, b identity.Block, reason string) (Change, error) {
+	m.by = append(m.by, by)
+	m.blocks = append(m.blocks, Block{Block: b, Reason: reason})
+	return Change{Generation: 8}, nil
+}
+
+func (m *memory) UnblockDevice(_ context.Context, by string, b identity.Block) (Change, error) {
+	m.by = append(m.by, by)
+	if len(m.blocks) == 0 || m.blocks[0].DeviceID != b.DeviceID {
+		return Change{}, fmt.Errorf("block of %s: %w", b.DeviceID, causeway.ErrNotFound)
+	}
+	m.blocks = nil
+	return Change{Generation: 9}, nil
 }
 
 func (m *memory) Explain(_ context.Context, q Question) (Explanation, error) {
@@ -150,6 +171,23 @@ func TestClientAndServerAgree(t *testing.T) {
 	if d, err := c.IssueDevice(ctx, "pc 1/x"); err != nil || d.Certificate != "for pc 1/x" || string(d.Key) != "its key" {
 		t.Errorf("IssueDevice = %+v, %v", d, err)
 	}
+	if ch, err := c.BlockDevice(ctx, identity.Block{DeviceID: "pc-1"}, "stolen"); err != nil || ch.Generation != 8 {
+		t.Errorf("BlockDevice = %+v, %v", ch, err)
+	}
+	if d, err := c.Devices(ctx); err != nil || len(d.Certificates) != 1 || !d.Certificates[0].Blocked || len(d.Blocks) != 1 || d.Blocks[0].DeviceID != "pc-1" || d.Blocks[0].Reason != "stolen" {
+		t.Errorf("Devices = %+v, %v", d, err)
+	}
+	if ch, err := c.UnblockDevice(ctx, identity.Block{DeviceID: "pc-1"}); err != nil || ch.Generation != 9 {
+		t.Errorf("UnblockDevice = %+v, %v", ch, err)
+	}
+	if _, err := c.UnblockDevice(ctx, identity.Block{DeviceID: "pc-1"}); !errors.Is(err, causeway.ErrNotFound) {
+		t.Errorf("second UnblockDevice = %v, want not found", err)
+	}
+	for _, by := range site.by {
+		if want := fmt.Sprintf("uid %d", os.Geteuid()); by != want {
+			t.Errorf("the site heard %q, want %q", by, want)
+		}
+	}
 	if e, err := c.Explain(ctx, Question{URL: "https://x/"}); err != nil || !e.Admitted || e.Rule != "https://x/" {
 		t.Errorf("Explain = %+v, %v", e, err)
 	}
@@ -168,7 +206,7 @@ func TestEveryRequestNeedsTheCredential(t *testing.T) {
 		"prefix": "Bearer " + credential[:len(credential)-1], "longer": "Bearer " + credential + "x",
 	} {
 		for _, route := range []string{"GET /v1/status", "GET /v1/servers", "POST /v1/servers", "PATCH /v1/servers/x", "DELETE /v1/servers/x",
-			"POST /v1/devices/x/certificate", "POST /v1/explain", "POST /v1/stop", "GET /anything"} {
+			"GET /v1/devices", "POST /v1/devices/x/certificate", "POST /v1/block", "POST /v1/unblock", "POST /v1/explain", "POST /v1/stop", "GET /anything"} {
 			if got := raw(t, socket, route, header, ""); got != http.StatusUnauthorized {
 				t.Errorf("%s with credential %s = %d, want 401", route, name, got)
 			}
@@ -244,9 +282,14 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 		if got := raw(t, socket, "POST /v1/servers", "Bearer "+credential, body); got != http.StatusBadRequest {
 			t.Errorf("%s = %d, want 400", name, got)
 		}
+		for _, route := range []string{"POST /v1/block", "POST /v1/unblock"} {
+			if got := raw(t, socket, route, "Bearer "+credential, body); got != http.StatusBadRequest {
+				t.Errorf("%s: %s = %d, want 400", route, name, got)
+			}
+		}
 	}
-	if len(site.servers) != 0 {
-		t.Errorf("the site now has %v", site.servers)
+	if len(site.servers) != 0 || len(site.blocks) != 0 {
+		t.Errorf("the site now has %v, %v", site.servers, site.blocks)
 	}
 }
 

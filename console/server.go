@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/identity"
 )
 
 // maxRequestBytes bounds what one request may hold: a server with its certificates.
@@ -27,7 +28,11 @@ type Site interface {
 	SetServer(ctx context.Context, by string, name causeway.ServerName, c PublishedChange) (Change, error)
 	RemoveServer(ctx context.Context, by string, name causeway.ServerName) (Change, error)
 
+	Devices(ctx context.Context) (Devices, error)
 	IssueDevice(ctx context.Context, by string, name causeway.DeviceID) (DeviceCertificate, error)
+	BlockDevice(ctx context.Context, by string, b identity.Block, reason string) (Change, error)
+	UnblockDevice(ctx context.Context, by string, b identity.Block) (Change, error)
+
 	Explain(ctx context.Context, q Question) (Explanation, error)
 	// Stop begins an orderly stop and returns at once.
 	Stop(ctx context.Context, by string) error
@@ -49,7 +54,10 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/servers", s.addServer)
 	mux.HandleFunc("PATCH /v1/servers/{name}", s.setServer)
 	mux.HandleFunc("DELETE /v1/servers/{name}", s.removeServer)
+	mux.HandleFunc("GET /v1/devices", s.devices)
 	mux.HandleFunc("POST /v1/devices/{name}/certificate", s.issueDevice)
+	mux.HandleFunc("POST /v1/block", s.block)
+	mux.HandleFunc("POST /v1/unblock", s.unblock)
 	mux.HandleFunc("POST /v1/explain", s.explain)
 	mux.HandleFunc("POST /v1/stop", s.stop)
 	return s.authorised(mux)

@@ -18,7 +18,7 @@ type Status struct {
 	AdminURL         string                  `json:"admin_url"`
 	LogsDir          string                  `json:"logs_dir"`
 	Healthy          bool                    `json:"healthy"`
-	Documents        map[string]uint64       `json:"documents"` // kind: generation that was signed last
+	Documents        map[string]uint64       `json:"documents"`          // kind: generation that was signed last
 	Balancer         *ProcessStatus          `json:"balancer,omitempty"` // nil: none of this site's
 	Instances        []InstanceStatus        `json:"instances"`
 	ConnectionPoints []ConnectionPointStatus `json:"connection_points"`

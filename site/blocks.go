@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/identity"
 )
 
@@ -53,6 +55,7 @@ func (s *Store) blocks(ctx context.Context, tx *sql.Tx) ([]Block, error) {
 
 // Block refuses a device or a certificate from the next documents on. What is blocked already stays as it is.
 func (s *Store) Block(ctx context.Context, by string, b identity.Block, reason string) error {
+	b = asStored(b)
 	if err := b.Check(); err != nil {
 		return usage("give a device id, a SHA-256 thumbprint, or an issuer with a serial number", "block: %v", err)
 	}
@@ -83,6 +86,7 @@ var errUnchanged = errors.New("unchanged")
 
 // Unblock takes a block back.
 func (s *Store) Unblock(ctx context.Context, by string, b identity.Block) error {
+	b = asStored(b)
 	body, err := json.Marshal(b)
 	if err != nil {
 		return err
@@ -97,6 +101,12 @@ func (s *Store) Unblock(ctx context.Context, by string, b identity.Block) error 
 		}
 		return nil
 	})
+}
+
+// asStored is the one form of a block, so that who took it back need not spell the device's name as who made it.
+func asStored(b identity.Block) identity.Block {
+	b.DeviceID = causeway.DeviceID(strings.ToLower(string(b.DeviceID)))
+	return b
 }
 
 // subjectOf names a block in the audit log.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -143,6 +144,44 @@ func (s *Store) IssueService(ctx context.Context, by string, names []string) (si
 		return i, err
 	}
 	return i, s.recordIssue(ctx, by, "service", fmt.Sprint(names), i)
+}
+
+// An IssuedDevice is a device certificate that the site's own CA signed.
+type IssuedDevice struct {
+	Device     causeway.DeviceID
+	Serial     string // hexadecimal
+	Thumbprint string // SHA-256, hexadecimal
+	Issued     time.Time
+	NotAfter   time.Time
+}
+
+// IssuedDevices returns the device certificates of the site's own CA that have not expired, by device and time.
+func (s *Store) IssuedDevices(ctx context.Context) (out []IssuedDevice, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, "SELECT subject, serial, thumbprint, issued, not_after FROM certificate WHERE kind = 'device' ORDER BY subject, rowid")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var d IssuedDevice
+			var issued, notAfter string
+			if err := rows.Scan(&d.Device, &d.Serial, &d.Thumbprint, &issued, &notAfter); err != nil {
+				return err
+			}
+			var errs [2]error
+			d.Issued, errs[0] = time.Parse(time.RFC3339, issued)
+			d.NotAfter, errs[1] = time.Parse(time.RFC3339, notAfter)
+			if err := errors.Join(errs[:]...); err != nil {
+				return err
+			}
+			if s.now().Before(d.NotAfter) {
+				out = append(out, d)
+			}
+		}
+		return rows.Err()
+	})
+	return out, err
 }
 
 func (s *Store) recordIssue(ctx context.Context, by, kind, subject string, i siteca.Issued) error {

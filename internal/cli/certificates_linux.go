@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
-	"github.com/causeway-gateway/causeway/console"
-	"github.com/causeway-gateway/causeway/signed"
 	"github.com/causeway-gateway/causeway/site"
 	"github.com/causeway-gateway/causeway/siteca"
 )
@@ -211,13 +209,4 @@ func trustFor(c *tls.Certificate) []byte {
 		}
 	}
 	return text
-}
-
-// IssueDevice answers the admin API.
-func (u *upRun) IssueDevice(ctx context.Context, by string, name causeway.DeviceID) (console.DeviceCertificate, error) {
-	issued, err := u.store.IssueDevice(ctx, by, name)
-	if err != nil {
-		return console.DeviceCertificate{}, err
-	}
-	return console.DeviceCertificate{Certificate: string(issued.CertPEM), Key: signed.Secret(issued.KeyPEM)}, nil
 }

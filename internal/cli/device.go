@@ -13,7 +13,8 @@ import (
 )
 
 func (a *app) deviceCmd() *cobra.Command {
-	return group("device", "make device certificates of the site's own CA", a.deviceCertCmd())
+	return group("device", "make device certificates, list and block devices",
+		a.deviceCertCmd(), a.deviceListCmd(), a.deviceBlockCmd(), a.deviceUnblockCmd())
 }
 
 func (a *app) deviceCertCmd() *cobra.Command {

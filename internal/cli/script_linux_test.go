@@ -36,11 +36,14 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("PORT", "8443")
+			env.Values[connsKey{}] = openConns{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ready": scriptReady, "gone": scriptGone, "serve": scriptServe, "occupy": scriptOccupy, "mode": scriptMode,
-			"certificates": scriptCertificates, "request": scriptRequest,
+			"certificates": scriptCertificates, "request": scriptRequest, "audited": scriptAudited,
+			"connect": func(ts *testscript.TestScript, neg bool, args []string) { connsOf(ts).connect(ts, neg, args) },
+			"ask":     func(ts *testscript.TestScript, neg bool, args []string) { connsOf(ts).ask(ts, neg, args) },
 		},
 	})
 }

@@ -150,7 +150,7 @@ func (a *app) serverAddCmd() *cobra.Command {
 			}
 			return a.withSite(cmd.Context(), func(ctx context.Context, _ state, c *console.Client) error {
 				change, err := c.AddServer(ctx, pub)
-				return a.changed("published", s.Name, change, err)
+				return a.changed("published", string(s.Name), change, err)
 			})
 		},
 	}
@@ -181,7 +181,7 @@ func (a *app) serverSetCmd() *cobra.Command {
 			}
 			return a.withSite(cmd.Context(), func(ctx context.Context, _ state, c *console.Client) error {
 				change, err := c.SetServer(ctx, name, change)
-				return a.changed("changed", name, change, err)
+				return a.changed("changed", string(name), change, err)
 			})
 		},
 	}
@@ -254,17 +254,16 @@ func (a *app) serverRemoveCmd() *cobra.Command {
 		Short: "publish a server no more",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := causeway.ServerName(args[0])
 			return a.withSite(cmd.Context(), func(ctx context.Context, _ state, c *console.Client) error {
-				change, err := c.RemoveServer(ctx, name)
-				return a.changed("removed", name, change, err)
+				change, err := c.RemoveServer(ctx, causeway.ServerName(args[0]))
+				return a.changed("removed", args[0], change, err)
 			})
 		},
 	}
 }
 
 // changed says what became of a change. One that not every live instance obeys yet is said to be on its way.
-func (a *app) changed(what string, name causeway.ServerName, c console.Change, err error) error {
+func (a *app) changed(what, name string, c console.Change, err error) error {
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,10 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
+	"github.com/causeway-gateway/causeway/identity"
 )
 
 // AddServer answers the admin API.
@@ -32,25 +32,40 @@ func (s *siteRun) RemoveServer(ctx context.Context, by string, name causeway.Ser
 	return s.spread(ctx, name)
 }
 
-// spread brings a change to everybody and says how far it got.
+// spread brings a change of a server to everybody and says how far it got.
 func (s *siteRun) spread(ctx context.Context, name causeway.ServerName) (console.Change, error) {
-	if err := errors.Join(s.writeCertificates(ctx), s.publish(ctx)); err != nil {
+	if err := s.writeCertificates(ctx); err != nil {
 		return console.Change{}, err
 	}
-	c := console.Change{Generation: s.generationNow()}
-	c.Instances, c.Applied = s.waitSpread(ctx, c.Generation)
-	if err := s.refreshReady(ctx); err != nil {
-		s.log.Warn("ready.json was not written", "err", err)
-	}
-	all, err := s.Servers(ctx)
+	c, err := s.spreadDocuments(ctx)
 	if err != nil {
 		return c, err
 	}
-	for _, p := range all {
-		if p.Name == name {
-			c.Server = p
-		}
+	return s.changedServer(ctx, c, name)
+}
+
+// spreadDocuments signs the documents anew, brings them to everybody and says how far they got.
+func (s *siteRun) spreadDocuments(ctx context.Context) (c console.Change, err error) {
+	if err := s.publish(ctx); err != nil {
+		return c, err
 	}
-	c.Server.Name = name
+	c.Generation = s.generationNow()
+	c.Instances, c.Applied = s.waitSpread(ctx, c.Generation)
 	return c, nil
+}
+
+// BlockDevice answers the admin API.
+func (s *siteRun) BlockDevice(ctx context.Context, by string, b identity.Block, reason string) (console.Change, error) {
+	if err := s.store.Block(ctx, by, b, reason); err != nil {
+		return console.Change{}, err
+	}
+	return s.spreadDocuments(ctx)
+}
+
+// UnblockDevice answers the admin API.
+func (s *siteRun) UnblockDevice(ctx context.Context, by string, b identity.Block) (console.Change, error) {
+	if err := s.store.Unblock(ctx, by, b); err != nil {
+		return console.Change{}, err
+	}
+	return s.spreadDocuments(ctx)
 }

@@ -96,17 +96,31 @@ func (u *upRun) checkHost(host string) error {
 	return badFlag("use a certificate that holds it too", "host name %s is not in the service certificate", host)
 }
 
-// spread brings a change to everybody and says how far it got.
+// spread brings a change of a server to everybody and says how far it got.
 func (u *upRun) spread(ctx context.Context, name causeway.ServerName) (console.Change, error) {
 	if err := u.writeCertificates(ctx); err != nil {
 		return console.Change{}, err
 	}
+	c, err := u.spreadDocuments(ctx)
+	if err != nil {
+		return c, err
+	}
+	return u.changedServer(ctx, c, name)
+}
+
+// spreadDocuments signs the documents anew, brings them to everybody and says how far they got.
+func (u *upRun) spreadDocuments(ctx context.Context) (c console.Change, err error) {
 	if err := u.publish(ctx, false); err != nil {
-		return console.Change{}, err
+		return c, err
 	}
 	u.lookNow()
-	c := console.Change{Generation: u.generationNow()}
+	c.Generation = u.generationNow()
 	c.Instances, c.Applied = u.waitLive(ctx, c.Generation)
+	return c, nil
+}
+
+// changedServer says in ready.json and in the change what a server is now.
+func (u *upRun) changedServer(ctx context.Context, c console.Change, name causeway.ServerName) (console.Change, error) {
 	if err := u.refreshReady(ctx); err != nil {
 		u.log.Warn("ready.json was not written", "err", err)
 	}
@@ -188,6 +202,9 @@ func (u *upRun) firstRequest(ctx context.Context, v *visitor, s console.Publishe
 		return fmt.Errorf("the first request to server %s (%s): %w", s.Name, s.External, err)
 	case got.code == causeway.CodeURLNotPublished.String() || got.code == causeway.CodeMethodNotAllowed.String():
 		return nil // its rules leave "/" out, and say so
+	case got.code == causeway.CodeClientCertificateBlocked.String():
+		u.progress.note("note: device %s is blocked, so server %s was not asked", deviceName, s.Name)
+		return nil
 	case got.code != "":
 		return firstRequestError(s.Name, s.External, got)
 	}
