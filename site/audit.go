@@ -50,6 +50,11 @@ func (s *Store) change(ctx context.Context, r record, f func(tx *sql.Tx) error) 
 	})
 }
 
+// Record puts an action that changes nothing in the store, such as a stop, into the audit log.
+func (s *Store) Record(ctx context.Context, by, action, subject string) error {
+	return s.change(ctx, record{By: by, Action: action, Subject: subject}, func(*sql.Tx) error { return nil })
+}
+
 func (s *Store) audit(ctx context.Context, tx *sql.Tx, r record) error {
 	if r.Detail == nil {
 		r.Detail = map[string]any{}

@@ -269,6 +269,23 @@ func TestChangeThatCannotBeAuditedDoesNotHappen(t *testing.T) {
 	}
 }
 
+func TestActionsWithoutAChangeAreRecorded(t *testing.T) {
+	s := open(t, t.TempDir())
+	if err := s.Record(t.Context(), "me", "site.stop", "s"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Audit(t.Context(), 1, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := all[len(all)-1]; last.By != "me" || last.Action != "site.stop" || last.Subject != "s" {
+		t.Errorf("last record is %+v", last)
+	}
+	if err := s.VerifyAudit(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestInstanceIDsAreNeverReused(t *testing.T) {
 	dir := t.TempDir()
 	seen := map[causeway.InstanceID]bool{}

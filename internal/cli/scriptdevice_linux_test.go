@@ -61,7 +61,8 @@ func (o openConns) ask(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptAudited checks that a stopped site's audit log is whole and has records: audited STATE ACTION SUBJECT...
+// scriptAudited checks that a stopped site's audit log is whole and has records: audited STATE ACTION
+// SUBJECT..., which is the site itself if left out.
 func scriptAudited(ts *testscript.TestScript, neg bool, args []string) {
 	store, err := site.Open(context.Background(), filepath.Join(ts.MkAbs(args[0]), "site"), nil)
 	ts.Check(err)
@@ -69,7 +70,11 @@ func scriptAudited(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(store.VerifyAudit(context.Background()))
 	all, err := store.Audit(context.Background(), 1, 1000)
 	ts.Check(err)
-	for _, subject := range args[2:] {
+	subjects := args[2:]
+	if len(subjects) == 0 {
+		subjects = []string{string(store.ID())}
+	}
+	for _, subject := range subjects {
 		by := fmt.Sprintf("uid %d", os.Geteuid())
 		found := slices.ContainsFunc(all, func(a site.AuditRecord) bool {
 			return a.Action == args[1] && a.Subject == subject && a.By == by

@@ -148,7 +148,11 @@ func (u *upRun) lookNow() {
 }
 
 // Stop answers the admin API.
-func (u *upRun) Stop(_ context.Context, by string) error {
+func (u *upRun) Stop(ctx context.Context, by string) error {
+	if err := u.store.Record(ctx, by, "site.stop", string(u.store.ID())); err != nil {
+		return causeway.WithHint(fmt.Errorf("the stop cannot be audited: %w", err),
+			"free space for %s; or stop it as who started it: kill %d", u.dir.site(), os.Getpid())
+	}
 	u.log.Info("stop was asked for", "by", by)
 	u.quit()
 	return nil
