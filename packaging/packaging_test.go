@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -112,14 +114,44 @@ func TestUsersAndFoldersAreMade(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // only root can give folders to those users
 	}
-	command(t, "systemd-tmpfiles", "--create", "--root="+root, "--prefix=/etc/causeway")
-	for _, dir := range []string{"gateway", "connection-point"} {
-		info, err := os.Stat(filepath.Join(root, "etc/causeway", dir))
+	command(t, "systemd-tmpfiles", "--create", "--root="+root, "--prefix=/etc/causeway", "--prefix=/var/lib")
+	for dir, want := range map[string]struct {
+		mode  os.FileMode
+		owner string
+	}{
+		"etc/causeway/gateway":              {0o750, "root"},
+		"etc/causeway/connection-point":     {0o750, "root"},
+		"var/lib/causeway-connection-point": {0o700, "causeway-connection-point"},
+	} {
+		info, err := os.Stat(filepath.Join(root, dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := info.Mode().Perm(); got != 0o750 {
-			t.Errorf("%s has mode %o, want 750", info.Name(), got)
+		if got := info.Mode().Perm(); got != want.mode {
+			t.Errorf("%s has mode %o, want %o", dir, got, want.mode)
+		}
+		entry := ":x:" + strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Uid)) + ":"
+		if !strings.Contains("\n"+users+"\nroot:x:0:", "\n"+want.owner+entry) {
+			t.Errorf("%s does not belong to %s:\n%s", dir, want.owner, users)
+		}
+	}
+}
+
+// A site keeps the folder of its connection point fresh, which is the one that the connection point's unit names.
+func TestTheSiteMayWriteWhereItsConnectionPointReads(t *testing.T) {
+	folder := "/var/lib/" + setting(t, "systemd/causeway-connection-point.service", "StateDirectory")
+	if got := setting(t, "systemd/causeway-site.service", "ReadWritePaths"); got != "-"+folder {
+		t.Errorf("the site may write to %s, want %s", got, folder)
+	}
+	if !strings.Contains(read(t, "tmpfiles.d/causeway.conf"), "d "+folder+" 0700 causeway-connection-point causeway-connection-point -") {
+		t.Errorf("tmpfiles.d does not make %s", folder)
+	}
+}
+
+func TestEveryServiceSaysWhenItIsReady(t *testing.T) {
+	for _, file := range glob(t, "systemd/*.service") {
+		if got := setting(t, file, "Type"); got != "notify" {
+			t.Errorf("%s has type %s", file, got)
 		}
 	}
 }
