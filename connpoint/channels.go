@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
@@ -32,7 +33,7 @@ type slotKey struct {
 	slot    causeway.Slot
 }
 
-// An aim is what the channels of one slot are dialled to. When any of it changes, they are dialled anew.
+// An aim is what the channels of one slot are dialled to.
 type aim struct {
 	gateway  signed.Gateway // without its instances
 	instance signed.GatewayInstance
@@ -44,11 +45,10 @@ func (a aim) address() string {
 	return net.JoinHostPort(cmp.Or(a.instance.Address, a.gateway.Address), strconv.Itoa(a.instance.ChannelPort))
 }
 
-// same reports whether two aims are the same connection to the same instance.
+// same reports whether two aims are the same instance at the same place. Which service certificate it must show is
+// a matter of the next dial: the sessions there are were judged by what held at theirs.
 func (a aim) same(b aim) bool {
-	return a.key() == b.key() && a.instance.ID == b.instance.ID && a.address() == b.address() &&
-		a.gateway.ServiceName == b.gateway.ServiceName && slices.EqualFunc(a.gateway.ServiceCAs, b.gateway.ServiceCAs, slices.Equal) &&
-		slices.Equal(a.gateway.ServiceCertificateSHA256, b.gateway.ServiceCertificateSHA256)
+	return a.key() == b.key() && a.instance.ID == b.instance.ID && a.address() == b.address()
 }
 
 // aims lists where a config wants channels.
@@ -94,10 +94,13 @@ const helloKeys = 3
 type slotSet struct {
 	owner  *channels
 	aim    aim
-	trust  *serviceTrust
 	name   string // of the set, in hellos
 	cancel context.CancelFunc
 	log    *slog.Logger
+
+	trust  atomic.Pointer[serviceTrust] // for the next dial
+	up     chan struct{}                // closed when the first session is
+	upOnce sync.Once
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[*channel.Session]int
@@ -106,8 +109,8 @@ type slotSet struct {
 	redials  uint64
 }
 
-// want brings the channels into line with a config: new slots get theirs at once, those of removed or changed slots
-// drain. ctx is the life of what is started.
+// want brings the channels into line with a config: new slots get theirs at once, those of removed slots drain, those
+// of slots that moved once there are others. ctx is the life of what is started.
 func (c *channels) want(ctx context.Context, aims []aim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,38 +119,63 @@ func (c *channels) want(ctx context.Context, aims []aim) {
 		wanted[a.key()] = a
 	}
 	for key, s := range c.slots {
-		if a, ok := wanted[key]; !ok || !a.same(s.aim) {
+		if _, ok := wanted[key]; !ok {
 			s.log.Info("channels drain", "reason", "no longer in the signed document")
 			s.cancel()
 			delete(c.slots, key)
 		}
 	}
 	for key, a := range wanted {
-		if c.slots[key] == nil {
-			c.startLocked(ctx, key, a)
+		trust, err := newServiceTrust(a.gateway)
+		if err != nil {
+			c.agent.log().Error("gateway cannot be dialled", "gateway", string(key.gateway), "err", err)
+			continue // config has checked it; nothing else can be done here
+		}
+		switch s := c.slots[key]; {
+		case s == nil:
+			c.startLocked(ctx, a, trust, rand.Text(), nil)
+		case !a.same(s.aim):
+			s.log.Info("channels move", "address", a.address(), "to_instance", string(a.instance.ID))
+			c.startLocked(ctx, a, trust, s.name, s)
+		default:
+			s.trust.Store(trust)
 		}
 	}
 }
 
-func (c *channels) startLocked(ctx context.Context, key slotKey, a aim) {
-	trust, err := newServiceTrust(a.gateway)
-	if err != nil {
-		c.agent.log().Error("gateway cannot be dialled", "gateway", string(key.gateway), "err", err)
-		return // config has checked it; nothing else can be done here
-	}
+// startLocked starts the channels of a slot, in place of those of old, if any.
+func (c *channels) startLocked(ctx context.Context, a aim, trust *serviceTrust, name string, old *slotSet) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &slotSet{
-		owner: c, aim: a, trust: trust, name: rand.Text(), cancel: cancel,
-		log:      c.agent.log().With("gateway", string(key.gateway), "slot", int(key.slot), "instance", string(a.instance.ID)),
+		owner: c, aim: a, name: name, cancel: cancel, up: make(chan struct{}),
+		log:      c.agent.log().With("gateway", string(a.gateway.Name), "slot", int(a.instance.Slot), "instance", string(a.instance.ID)),
 		sessions: make(map[*channel.Session]int), applied: make(map[string]channel.Applied),
 	}
+	s.trust.Store(trust)
 	if c.slots == nil {
 		c.slots = make(map[slotKey]*slotSet)
 	}
-	c.slots[key] = s
+	c.slots[a.key()] = s
 	for i := range c.agent.connections() {
 		c.work.Go(func() { s.keep(ctx, i) })
 	}
+	if old != nil {
+		c.work.Go(func() { s.replace(ctx, old) })
+	}
+}
+
+// replace has old drain as soon as s can take its requests, and after leavingDrain in any case: what the document no
+// longer names must not live on because its successor is away.
+func (s *slotSet) replace(ctx context.Context, old *slotSet) {
+	late := time.NewTimer(leavingDrain)
+	defer late.Stop()
+	select {
+	case <-s.up:
+	case <-late.C:
+	case <-ctx.Done(): // s is unwanted already, or everything stops
+	}
+	old.log.Info("channels drain", "reason", "moved")
+	old.cancel()
 }
 
 // keep holds connection index of the set until ctx ends.
@@ -240,7 +268,7 @@ func (s *slotSet) dial(ctx context.Context, index int) (*channel.Session, error)
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(channel.Batched(raw), s.trust.config(own))
+	conn := tls.Client(channel.Batched(raw), s.trust.Load().config(own))
 	hctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(hctx); err != nil {
@@ -302,6 +330,7 @@ func (s *slotSet) add(session *channel.Session, index int) {
 	defer s.mu.Unlock()
 	s.sessions[session] = index
 	s.lastErr = ""
+	s.upOnce.Do(func() { close(s.up) })
 }
 
 func (s *slotSet) remove(session *channel.Session) {
