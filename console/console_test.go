@@ -329,6 +329,38 @@ func TestChangesKeepWhatTheyDoNotName(t *testing.T) {
 	}
 }
 
+func TestAnEndpointComesBesideTheRestOfAServerWithoutRules(t *testing.T) {
+	var p Published
+	p.Name = "a"
+	got, err := (&PublishedChange{Rules: []policy.Rule{{Path: "/poll"}}}).Apply(p)
+	if err != nil || ruleIndex(got.Rules, "/") < 0 || ruleIndex(got.Rules, "/poll") < 0 || len(got.Rules) != 2 {
+		t.Errorf("Apply = %+v, %v; want the rule for / that the server had, and /poll", got.Rules, err)
+	}
+	got, err = (&PublishedChange{Rules: []policy.Rule{{Path: "/", Burst: 3}}}).Apply(p)
+	if err != nil || len(got.Rules) != 1 || got.Rules[0].Burst != 3 {
+		t.Errorf("Apply = %+v, %v; want the one rule changed", got.Rules, err)
+	}
+	got, err = (&PublishedChange{Rules: []policy.Rule{{Path: "/poll"}}, RemoveRules: []string{"/"}}).Apply(p)
+	if err != nil || len(got.Rules) != 1 || got.Rules[0].Path != "/poll" {
+		t.Errorf("Apply = %+v, %v; want /poll alone, as it was said", got.Rules, err)
+	}
+	host := "a.example.com"
+	if got, err = (&PublishedChange{Host: &host}).Apply(p); err != nil || len(got.Rules) != 0 {
+		t.Errorf("Apply = %+v, %v; want no rule written that nobody named", got.Rules, err)
+	}
+}
+
+func TestTheLastEndpointIsNotTakenAway(t *testing.T) {
+	var p Published
+	p.Name, p.Rules = "a", []policy.Rule{{Path: "/poll"}}
+	for _, path := range []string{"/poll", "/"} {
+		if _, err := (&PublishedChange{RemoveRules: []string{path}}).Apply(p); !errors.Is(err, causeway.ErrUsage) || causeway.Hint(err) == "" {
+			t.Errorf("Apply = %v; want a refusal with a hint: with no rule left, all of the server would be open", err)
+		}
+		p.Rules = nil
+	}
+}
+
 func TestReadOnlySurface(t *testing.T) {
 	var ready error
 	ro := &ReadOnly{

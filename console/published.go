@@ -50,22 +50,43 @@ func (c *PublishedChange) Apply(p Published) (Published, error) {
 	set(&p.HostHeader, c.HostHeader)
 	set(&p.IdentityForms, c.IdentityForms)
 	set(&p.MaxInFlight, c.MaxInFlight)
-	p.Rules = slices.Clone(p.Rules)
+	rules, err := c.applyRules(p)
+	if err != nil {
+		return p, err
+	}
+	p.Rules = rules
+	return p, nil
+}
+
+// applyRules returns p's rules with the changes made. A server without rules has one for "/" that nobody wrote: an
+// endpoint comes beside it and not in its place, and taking the last rule away would bring it back.
+func (c *PublishedChange) applyRules(p Published) ([]policy.Rule, error) {
+	if len(c.RemoveRules) == 0 && len(c.Rules) == 0 {
+		return p.Rules, nil
+	}
+	rules := slices.Clone(p.Rules)
+	if len(rules) == 0 {
+		rules = []policy.Rule{{Path: "/"}}
+	}
 	for _, path := range c.RemoveRules {
-		i := ruleIndex(p.Rules, path)
+		i := ruleIndex(rules, path)
 		if i < 0 {
-			return p, fmt.Errorf("server %s has no endpoint %q: %w", p.Name, path, causeway.ErrNotFound)
+			return nil, fmt.Errorf("server %s has no endpoint %q: %w", p.Name, path, causeway.ErrNotFound)
 		}
-		p.Rules = slices.Delete(p.Rules, i, i+1)
+		rules = slices.Delete(rules, i, i+1)
 	}
 	for _, rule := range c.Rules {
-		if i := ruleIndex(p.Rules, rule.Path); i >= 0 {
-			p.Rules[i] = rule
+		if i := ruleIndex(rules, rule.Path); i >= 0 {
+			rules[i] = rule
 		} else {
-			p.Rules = append(p.Rules, rule)
+			rules = append(rules, rule)
 		}
 	}
-	return p, nil
+	if len(rules) == 0 {
+		return nil, causeway.WithHint(badRequest{fmt.Errorf("server %s would be left without an endpoint", p.Name)},
+			"publish it no more with: causeway server remove %s; or name another endpoint with --endpoint PATH", p.Name)
+	}
+	return rules, nil
 }
 
 func set[T any](into *T, v *T) {
