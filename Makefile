@@ -38,7 +38,7 @@ bench: build ## measure against nginx, haproxy and go-direct; writes bench/RESUL
 
 soak: ## the long forms: 5 GiB bodies, ten-minute streams and polls (about 20 minutes)
 	@./tools/setup.sh test
-	CAUSEWAY_SOAK=1 $(GO) test -count=1 -timeout 90m -v -run 'Memory|Stream|WebSocket|LongPoll' ./e2e
+	CAUSEWAY_SOAK=1 $(GO) test -count=1 -timeout 90m -parallel 8 -v -run 'Memory|Stream|WebSocket|LongPoll' ./e2e
 
 lint: ## gofmt, vet, staticcheck, cross-builds and the reproducibility check
 	@./tools/gofmt.sh
