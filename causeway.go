@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"time"
 )
 
 // Names that must never be mixed up have types of their own.
@@ -49,6 +50,15 @@ func (s Slot) Valid() bool { return s >= 0 && s < MaxSlots }
 // ManagementPointBase is added to a management point's number in the URLs that its clients use
 // (/CCM_Proxy_MutualAuth/72057594037927937/…).
 const ManagementPointBase = 1 << 56
+
+// How long a signed document is obeyed. The site signs anew every hour, so one that nobody renewed for a day is an alarm;
+// channels stay and devices are let in for two days more, or a site that is down over a weekend would take everybody's
+// access away. Three days after the signature that ends: whoever keeps newer documents, with newer blocks, from a gateway
+// must not gain more than that.
+const (
+	DocumentValidity = 24 * time.Hour // from the signature, as the document itself says
+	DocumentGrace    = 48 * time.Hour // beyond it, as gateways and connection points say
+)
 
 // RequestID ties together what the gateway instance, the connection point and the server log about one request.
 type RequestID [16]byte

@@ -217,6 +217,6 @@ func (a *Agent) checkDocument() {
 		a.log().Warn("no signed document yet", "dir", a.DocumentsDir, "hint", "the site writes connection-point.json there")
 	case c.header.Stale(a.state.inside.now()):
 		a.log().Error("signed document is stale", "generation", c.header.Generation, "valid_until", c.header.ValidUntil,
-			"devices_until", c.header.ValidUntil.Add(staleGrace), "hint", "see why the site writes no newer one")
+			"devices_until", c.header.ValidUntil.Add(causeway.DocumentGrace), "hint", "see why the site writes no newer one")
 	}
 }

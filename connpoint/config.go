@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/identity"
@@ -14,9 +13,6 @@ import (
 	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
 )
-
-// staleGrace is how long devices are served after the document's time is over, as gateways do it.
-const staleGrace = 72 * time.Hour
 
 // requestLimits bound the head that comes from a gateway, which may be a little longer than what the device sent.
 var requestLimits = http1.Limits{MaxHeadBytes: 32 << 10, MaxFields: 128}

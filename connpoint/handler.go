@@ -130,7 +130,7 @@ func (x *exchange) decide() error {
 		return causeway.Refuse(causeway.CodeConnectorNotPublished, "no document publishes anything for gateway %q", x.handler.gateway)
 	}
 	x.route = x.cfg.routes[x.handler.gateway]
-	if now.After(x.cfg.header.ValidUntil.Add(staleGrace)) {
+	if now.After(x.cfg.header.ValidUntil.Add(causeway.DocumentGrace)) {
 		return causeway.Refuse(causeway.CodeConnectorForbidden, "the signed document ended on %s", x.cfg.header.ValidUntil.Format(time.RFC3339))
 	}
 	if err := x.req.Parse(x.in.Head(), requestLimits); err != nil {
@@ -203,10 +203,10 @@ func (x *exchange) warnOf(code causeway.Code, err error) {
 	}
 	attrs := []any{"request_id", x.in.ID().String(), "gateway", string(x.handler.gateway), "code", code.String(), "err", err}
 	if x.target != nil {
-		attrs = append(attrs, "endpoint", string(x.target.server.Name))
+		attrs = append(attrs, "server", string(x.target.server.Name))
 	}
 	if x.device != nil && x.device.device != nil {
-		attrs = append(attrs, "device", string(x.device.device.ID))
+		attrs = append(attrs, "device_id", string(x.device.device.ID))
 	}
 	if suppressed > 0 {
 		attrs = append(attrs, "suppressed", suppressed)

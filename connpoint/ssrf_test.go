@@ -219,7 +219,7 @@ func TestStaleDocumentServesNobody(t *testing.T) {
 	ends := b.handler.config.Load().header.ValidUntil
 	b.handler.now = func() time.Time { return ends.Add(time.Minute) }
 	b.do("GET", "/app/x").wantAnswer(t, 200, "ok")
-	b.handler.now = func() time.Time { return ends.Add(staleGrace + time.Minute) }
+	b.handler.now = func() time.Time { return ends.Add(causeway.DocumentGrace + time.Minute) }
 	b.do("GET", "/app/x").wantRefused(t, causeway.CodeConnectorForbidden, channel.Final)
 	if !strings.Contains(b.log.String(), "the signed document ended") {
 		t.Errorf("the log does not say why:\n%s", b.log)

@@ -209,7 +209,7 @@ func TestStaleConfigurationStopsDevicesAndNotChannels(t *testing.T) {
 	if !strings.Contains(in.logs.String(), "configuration is past its time") {
 		t.Error("no warning")
 	}
-	now = now.Add(72 * time.Hour)
+	now = now.Add(causeway.DocumentGrace)
 	check("stale", causeway.CodeConfigurationStale)
 	if !strings.Contains(in.logs.String(), "devices are refused") {
 		t.Error("no alarm")

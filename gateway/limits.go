@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/causeway-gateway/causeway"
 )
 
 // Limits bounds what devices can make the gateway hold. A field that is zero has the default named beside it. The
@@ -32,7 +34,7 @@ type Timeouts struct {
 	UpgradeIdle  time.Duration // of an upgraded connection: 15 min
 	Drain        time.Duration // requests in flight have this long when Run ends: 30 s
 	Notice       time.Duration // health is 503 this long before listeners close: none
-	Stale        time.Duration // devices are refused this long after the document's valid_until: 72 h
+	Stale        time.Duration // devices are refused this long after the document's valid_until: causeway.DocumentGrace
 	ReadyListed  time.Duration // health is 200 this long after a document first names the instance: 10 s
 	ReadyAnyway  time.Duration // health is 200 this long after the start: 2 min
 	Summary      time.Duration // between two traffic lines of an endpoint: 5 min
@@ -95,7 +97,7 @@ func (t Timeouts) or() Timeouts {
 		UpgradeIdle:  cmp.Or(t.UpgradeIdle, 15*time.Minute),
 		Drain:        cmp.Or(t.Drain, 30*time.Second),
 		Notice:       t.Notice,
-		Stale:        cmp.Or(t.Stale, 72*time.Hour),
+		Stale:        cmp.Or(t.Stale, causeway.DocumentGrace),
 		ReadyListed:  cmp.Or(t.ReadyListed, 10*time.Second),
 		ReadyAnyway:  cmp.Or(t.ReadyAnyway, 2*time.Minute),
 		Summary:      cmp.Or(t.Summary, 5*time.Minute),

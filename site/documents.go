@@ -6,16 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/identity"
 	"github.com/causeway-gateway/causeway/signed"
 )
-
-// DocumentValidity is how long a document is good without being renewed. Gateways admit devices for their own
-// grace beyond it, so that a site that is down over a long weekend takes nobody's access away.
-const DocumentValidity = 72 * time.Hour
 
 // Documents are what the site tells everybody, signed, all of one generation.
 type Documents struct {
@@ -67,7 +62,7 @@ func (s *Store) sign(c contents, generation uint64) (Documents, error) {
 		return Documents{}, fmt.Errorf("device trust: %w", err)
 	}
 	issued := s.now()
-	until := issued.Add(DocumentValidity)
+	until := issued.Add(causeway.DocumentValidity)
 	out := Documents{Generation: generation, Gateways: map[causeway.GatewayName][]byte{}}
 	for _, g := range c.gateways {
 		raw, err := signed.Seal(signed.KindGateway, signed.FormatGateway, generation, issued, until, s.gatewayDocument(c, g), s.key)

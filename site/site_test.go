@@ -189,6 +189,9 @@ func TestDocumentsCarryEverythingAndRise(t *testing.T) {
 		if err != nil || h.Generation != last || len(g.Publications) != 1 || len(g.ConnectionPoints) != 1 || len(g.Instances) != 1 || len(g.DeviceTrust.CAs) != 1 {
 			t.Errorf("gateway document %+v, %v", g, err)
 		}
+		if valid := h.ValidUntil.Sub(h.Issued); valid != causeway.DocumentValidity || valid+causeway.DocumentGrace != 72*time.Hour {
+			t.Errorf("valid for %v and obeyed for %v, want 72h in all", valid, valid+causeway.DocumentGrace)
+		}
 		if bytes.Contains(d.Gateways["main"], []byte("10.0.0.5")) {
 			t.Error("the gateway document names an inside address")
 		}
