@@ -34,6 +34,14 @@ type home struct {
 	AdminSocket  string `json:"admin_socket"`
 }
 
+// folder is what a person calls the place.
+func (h home) folder() string {
+	if h.Dir != "" {
+		return h.Dir
+	}
+	return h.DocumentsDir
+}
+
 // checkSite refuses a state folder in which no site ran by itself.
 func checkSite(dir state) error {
 	if _, err := os.Stat(dir.documents()); errors.Is(err, fs.ErrNotExist) {

@@ -226,7 +226,8 @@ func (s *siteRun) updateHomesLocked(fresh bool) {
 		if h.DocumentsDir == "" {
 			continue
 		}
-		err := s.updateHome(h.DocumentsDir, f, fresh)
+		moved := s.noteHome(id, h)
+		err := s.updateHome(h.DocumentsDir, f, fresh || moved)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil // it is not on this host
 		}
@@ -238,6 +239,18 @@ func (s *siteRun) updateHomesLocked(fresh bool) {
 			s.homeErrors[id] = text
 		}
 	}
+}
+
+// noteHome says in the log when a connection point has another folder than a moment ago.
+func (s *siteRun) noteHome(id causeway.ConnectionPointID, h home) (moved bool) {
+	before := s.homes[id]
+	s.homes[id] = h.folder()
+	if before == "" || before == h.folder() {
+		return false
+	}
+	s.log.Warn("a connection point has moved: its new folder is kept fresh, the old one no more",
+		"connection_point", string(id), "dir", h.folder(), "before", before)
+	return true
 }
 
 // updateHome copies the documents from a connection point's folder in the state folder to where it reads them.

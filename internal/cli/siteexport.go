@@ -21,6 +21,7 @@ import (
 // An exportPlan is what the flags of `site export` ask for.
 type exportPlan struct {
 	systemd     bool
+	move        bool // from the folder of an earlier export
 	listen      string
 	channelPort int
 }
@@ -63,7 +64,8 @@ func (a *app) exportPointCmd() *cobra.Command {
   causeway connection-point run --config DIR/config.yaml
 
 While the folder lies on the site's host, the site keeps documents and certificate in it fresh. On another host that
-is yours to do: copy documents/ of the state folder there after each change, and every day.
+is yours to do: copy documents/ of the state folder there after each change, and every day. Of several folders of one
+connection point the site keeps a single one fresh, so exporting it again takes --move while the first is there.
 
 The site may run meanwhile or not. DIR must be new or empty.`,
 		Example: `  causeway site export connection-point cp-1 /srv/cp-1`,
@@ -72,6 +74,7 @@ The site may run meanwhile or not. DIR must be new or empty.`,
 			return a.export(args[1], func(dir state, out string) (string, error) { return exportPoint(dir, args[0], &p, out) })
 		},
 	}
+	cmd.Flags().BoolVar(&p.move, "move", false, "the connection point moves: this folder is kept fresh from now on, and not the one exported before")
 	p.flag(cmd)
 	return cmd
 }
@@ -192,15 +195,20 @@ func exportPoint(dir state, name string, p *exportPlan, out string) (string, err
 	if err := readRole(from, &cfg); err != nil {
 		return "", unknownRole(err, fmt.Sprintf("connection point %q", name), dir.path("connection-points"))
 	}
+	h := newHome(out, p.systemd)
+	before, err := otherHome(dir.home(id), h)
+	if err != nil {
+		return "", err
+	}
+	if before != "" && !p.move {
+		return "", causeway.WithHint(fmt.Errorf("connection point %s is exported to %s already, and the site keeps one folder of it fresh", id, before),
+			"use that one; or stop it there and add --move; or run one more under a name of its own: causeway site run --connection-point NAME")
+	}
 	if err := copyRole(from, out, connectionPointYAML(&cfg, p.systemd)); err != nil {
 		return "", err
 	}
 	if err := copyDocuments(dir.documents(), out, signed.KindGateway, signed.KindConnectionPoint); err != nil {
 		return "", err
-	}
-	h := home{Dir: out, DocumentsDir: filepath.Join(out, "documents"), AdminSocket: filepath.Join(out, "run.sock")}
-	if p.systemd {
-		h = home{DocumentsDir: systemdPointState, AdminSocket: systemdPointRun + "/admin.sock"}
 	}
 	raw, err := json.Marshal(h)
 	if err != nil {
@@ -209,7 +217,41 @@ func exportPoint(dir state, name string, p *exportPlan, out string) (string, err
 	if err := writeFile(dir.home(id), raw); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("start it with:\n  %s\n", startLine("connection-point", out, p.systemd)), nil
+	moved := ""
+	if before != "" {
+		moved = fmt.Sprintf("the site keeps this folder fresh from now on, and %s no more: stop the connection point there\n", before)
+	}
+	return fmt.Sprintf("%sstart it with:\n  %s\n", moved, startLine("connection-point", out, p.systemd)), nil
+}
+
+// newHome is where a connection point runs that is exported to out.
+func newHome(out string, systemd bool) home {
+	if systemd {
+		return home{DocumentsDir: systemdPointState, AdminSocket: systemdPointRun + "/admin.sock"}
+	}
+	return home{Dir: out, DocumentsDir: filepath.Join(out, "documents"), AdminSocket: filepath.Join(out, "run.sock")}
+}
+
+// otherHome returns the folder that an earlier export noted in file, if it is another than h's and still there.
+func otherHome(file string, h home) (string, error) {
+	var before home
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &before)
+	}
+	if err != nil {
+		return "", fmt.Errorf("where the connection point runs: %w", err)
+	}
+	if before.DocumentsDir == h.DocumentsDir {
+		return "", nil
+	}
+	if _, err := os.Stat(before.folder()); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return before.folder(), nil
 }
 
 // startLine is how a role is started from a folder, or from /etc/causeway under its packaged unit.

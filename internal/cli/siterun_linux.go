@@ -56,12 +56,14 @@ type siteRun struct {
 	*upRun
 	plan       *sitePlan
 	homeErrors map[causeway.ConnectionPointID]string // what was logged last; publishing guards it
+	homes      map[causeway.ConnectionPointID]string // folders that were kept fresh last; publishing guards it
 }
 
 func (a *app) siteRun(ctx context.Context, p *sitePlan) (err error) {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	s := &siteRun{plan: p, homeErrors: map[causeway.ConnectionPointID]string{}, upRun: &upRun{app: a, command: "site run", plan: &p.upPlan, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}}
+	s := &siteRun{plan: p, homeErrors: map[causeway.ConnectionPointID]string{}, homes: map[causeway.ConnectionPointID]string{},
+		upRun: &upRun{app: a, command: "site run", plan: &p.upPlan, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}}
 	if s.dir, err = a.stateDir(); err != nil {
 		return err
 	}
