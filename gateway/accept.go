@@ -86,6 +86,7 @@ func (s *Server) handshake(ctx context.Context, c *deviceConn) {
 	}
 	c.identify()
 	if state.NegotiatedProtocol == protocolHTTP2 {
+		c.patrol()
 		s.http2.hand(c.tls)
 		return
 	}

@@ -212,6 +212,7 @@ func (c *call) problem(ctx context.Context, err error) *problem {
 		if wait := c.conn.source.refusals.take(c.s.refusalRate, c.s.ticks()); wait > 0 {
 			p.code, p.retryAfter, p.close = causeway.CodeTooManyRequests, wait, true
 		}
+		p.close = p.close || c.conn.oversized()
 	}
 	p.status = p.code.Status()
 	if p.code == causeway.CodeTooManyRequests || p.status == 503 {

@@ -37,6 +37,9 @@ type deviceConn struct {
 	entry     *deviceEntry
 	entryID   causeway.DeviceID
 
+	strangerTimer *time.Timer // of HTTP/2, nil before the first patrol
+	patrolled     atomic.Bool // strangerTimer runs
+
 	closing sync.Once
 	state   atomic.Int32 // of an HTTP/1.1 connection: connIdle, connBusy, connClosed
 	gone    func()       // called once when the connection is closed
@@ -65,6 +68,9 @@ func (c *deviceConn) Close() error {
 		principal, entry := c.principal, c.entry
 		c.principal, c.entry = nil, nil
 		c.state.Store(connClosed)
+		if c.strangerTimer != nil {
+			c.strangerTimer.Stop()
+		}
 		c.mu.Unlock()
 		if principal != nil {
 			principal.Close()

@@ -75,8 +75,8 @@ func (h *http1Conn) awaitRequest() bool {
 
 // idleTime is how long an idle connection is kept: strangers get no longer than a request head may take.
 func (h *http1Conn) idleTime() time.Duration {
-	if st := h.standing.Load(); h.chain == nil || st != nil && st.device == nil {
-		return min(h.s.timeouts.Head, h.s.timeouts.KeepAlive)
+	if h.strange() {
+		return h.s.strangerTime()
 	}
 	return h.s.timeouts.KeepAlive
 }

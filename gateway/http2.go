@@ -134,7 +134,9 @@ func (x *http2Call) run(ctx context.Context) {
 		x.refuse(ctx, err)
 		return
 	}
-	if err := x.judge(); err != nil {
+	err := x.judge()
+	x.conn.patrol()
+	if err != nil {
 		x.refuse(ctx, err)
 		return
 	}
@@ -142,8 +144,7 @@ func (x *http2Call) run(ctx context.Context) {
 		x.answerLocal(ctx)
 		return
 	}
-	err := x.admit(ctx)
-	if err == nil {
+	if err = x.admit(ctx); err == nil {
 		err = x.compose()
 	}
 	if err != nil {
@@ -235,6 +236,7 @@ func (x *http2Call) abort(ctx context.Context, err error) {
 
 func (x *http2Call) refuse(ctx context.Context, err error) {
 	p := x.problem(ctx, err)
+	x.conn.patrol()
 	if p == nil {
 		panic(http.ErrAbortHandler)
 	}

@@ -6,7 +6,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/causeway-gateway/causeway"
-	"github.com/causeway-gateway/causeway/channel"
+)
+
+// Values of the label direction, the same as a connection point's.
+const (
+	directionRequest = "request"
+	directionAnswer  = "answer"
 )
 
 // metrics are the gateway's counters. Every label value comes from a closed list or from the signed configuration,
@@ -14,14 +19,15 @@ import (
 type metrics struct {
 	byClass     [6]prometheus.Counter // index: status / 100
 	inFlight    prometheus.Gauge
-	bytesIn     prometheus.Counter
-	bytesOut    prometheus.Counter
+	requested   prometheus.Counter // body bytes
+	answeredTo  prometheus.Counter // body bytes
 	latency     prometheus.Histogram
 	refusals    *prometheus.CounterVec // code
 	handshakes  *prometheus.CounterVec // result
 	handshakeOK prometheus.Counter
 	resumed     prometheus.Counter
 	shed        *prometheus.CounterVec // limit
+	cutStranger prometheus.Counter
 	aborted     prometheus.Counter
 	admitted    prometheus.Counter
 	upgrades    prometheus.Gauge
@@ -35,14 +41,16 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Help: "Requests answered, by class of status."}, []string{"class"})
 	handshakes := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "tls_handshakes_total",
 		Help: "TLS handshakes with devices, by result."}, []string{"result"})
+	cut := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "http2_connections_cut_total",
+		Help: "HTTP/2 connections ended for what their device did: stranger, no request of a known device in time."}, []string{"reason"})
+	bodies := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "body_bytes_total",
+		Help: "Bytes of bodies passed on, by direction."}, []string{"direction"})
 	m := &metrics{
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "requests_in_flight",
 			Help: "Requests being answered."}),
-		bytesIn: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "request_body_bytes_total",
-			Help: "Bytes of request bodies passed on."}),
-		bytesOut: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "answer_body_bytes_total",
-			Help: "Bytes of answer bodies passed on."}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "request_seconds",
+		requested:  bodies.WithLabelValues(directionRequest),
+		answeredTo: bodies.WithLabelValues(directionAnswer),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "request_duration_seconds",
 			Help:    "From the end of the request head to the end of the answer, of requests passed on.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900}}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "refusals_total",
@@ -52,6 +60,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "TLS handshakes that resumed a session."}),
 		shed: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "connections_shed_total",
 			Help: "Connections closed unanswered, by the limit that was reached."}, []string{"limit"}),
+		cutStranger: cut.WithLabelValues("stranger"),
 		aborted: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "answers_aborted_total",
 			Help: "Answers cut off because they could not be completed."}),
 		admitted: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "requests_admitted_total",
@@ -60,14 +69,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Connections that were upgraded and are open."}),
 		documents: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "documents_total",
 			Help: "Signed documents received, by result."}, []string{"result"}),
-		channels: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "channel_connections_total",
-			Help: "Connections to the channel listener, by result."}, []string{"result"}),
+		channels: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "channel_handshakes_total",
+			Help: "Connections to the channel listener, by what became of them."}, []string{"result"}),
 	}
 	for i, class := range []string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		m.byClass[i] = requests.WithLabelValues(class)
 	}
 	m.handshakeOK = handshakes.WithLabelValues("ok")
-	for _, c := range []prometheus.Collector{requests, m.inFlight, m.bytesIn, m.bytesOut, m.latency, m.refusals, handshakes,
+	for _, c := range []prometheus.Collector{requests, m.inFlight, bodies, m.latency, m.refusals, handshakes, cut,
 		m.resumed, m.shed, m.aborted, m.admitted, m.upgrades, m.documents, m.channels} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -89,39 +98,40 @@ func (m *metrics) refused(code causeway.Code) { m.refusals.WithLabelValues(code.
 
 func (m *metrics) carried(in, out int64, took time.Duration) {
 	if in > 0 {
-		m.bytesIn.Add(float64(in))
+		m.requested.Add(float64(in))
 	}
 	if out > 0 {
-		m.bytesOut.Add(float64(out))
+		m.answeredTo.Add(float64(out))
 	}
 	m.latency.Observe(took.Seconds())
 }
 
-// A collector reads what others hold at the moment of a scrape: connections, channels, configuration, endpoints.
+// A collector reads what others hold at the moment of a scrape: connections, channels, configuration, servers.
 type collector struct{ s *Server }
 
 var (
 	descConnections = prometheus.NewDesc("causeway_gateway_connections", "Device connections open.", nil, nil)
-	descHandshaking = prometheus.NewDesc("causeway_gateway_handshakes_pending", "TLS handshakes not finished.", nil, nil)
+	descHandshaking = prometheus.NewDesc("causeway_gateway_tls_handshakes_in_flight", "TLS handshakes not finished.", nil, nil)
 	descDevices     = prometheus.NewDesc("causeway_gateway_devices", "Devices with a connection or a limit not yet recovered.", nil, nil)
 	descReady       = prometheus.NewDesc("causeway_gateway_ready", "1 while a channel takes requests.", nil, nil)
 	descGeneration  = prometheus.NewDesc("causeway_gateway_document_generation", "Generation of the signed configuration in force; 0 for none.", nil, nil)
-	descAge         = prometheus.NewDesc("causeway_gateway_document_age_seconds", "Time since the configuration in force was issued.", nil, nil)
-	descLeft        = prometheus.NewDesc("causeway_gateway_document_valid_seconds", "Time until the configuration in force is stale; negative once it is.", nil, nil)
-	descCertificate = prometheus.NewDesc("causeway_gateway_certificate_valid_seconds", "Time until the service certificate ends.", nil, nil)
-	descChannels    = prometheus.NewDesc("causeway_gateway_channels", "Channel connections, by connection point.", []string{"connection_point"}, nil)
+	descIssued      = prometheus.NewDesc("causeway_gateway_document_issued_timestamp_seconds", "When the configuration in force was issued, in Unix time.", nil, nil)
+	descValid       = prometheus.NewDesc("causeway_gateway_document_valid_until_timestamp_seconds", "When the configuration in force is stale, in Unix time.", nil, nil)
+	descCertificate = prometheus.NewDesc("causeway_gateway_certificate_not_after_timestamp_seconds", "When the service certificate ends, in Unix time.", nil, nil)
+	descChannels    = prometheus.NewDesc("causeway_gateway_channel_connections", "Live connections of a connection point.", []string{"connection_point"}, nil)
 	descChannelRTT  = prometheus.NewDesc("causeway_gateway_channel_round_trip_seconds", "Last round trip, by connection point.", []string{"connection_point"}, nil)
 	descChannelReqs = prometheus.NewDesc("causeway_gateway_channel_requests_total", "Requests sent, by connection point.", []string{"connection_point"}, nil)
-	descEndpoint    = prometheus.NewDesc("causeway_gateway_endpoint_requests_total", "Requests, by endpoint.", []string{"publication", "path"}, nil)
-	descEndpointMax = prometheus.NewDesc("causeway_gateway_endpoint_concurrent_max", "Most requests at once, by endpoint.", []string{"publication", "path"}, nil)
-	descEndpointBad = prometheus.NewDesc("causeway_gateway_endpoint_failed_total", "Requests that failed, by endpoint.", []string{"publication", "path"}, nil)
-	descEndpointIn  = prometheus.NewDesc("causeway_gateway_endpoint_request_bytes_total", "Request body bytes, by endpoint.", []string{"publication", "path"}, nil)
-	descEndpointOut = prometheus.NewDesc("causeway_gateway_endpoint_answer_bytes_total", "Answer body bytes, by endpoint.", []string{"publication", "path"}, nil)
+	descStalls      = prometheus.NewDesc("causeway_gateway_channel_credit_stalls_total", "Times a body waited for the other side of a channel, by connection point.", []string{"connection_point"}, nil)
+	descMemory      = prometheus.NewDesc("causeway_gateway_channel_memory_used_bytes", "Body bytes held for channels.", nil, nil)
+	descRequests    = prometheus.NewDesc("causeway_gateway_server_requests_total", "Requests for a published server.", []string{"server", "path"}, nil)
+	descFailed      = prometheus.NewDesc("causeway_gateway_server_requests_failed_total", "Requests for a published server that got no complete answer.", []string{"server", "path"}, nil)
+	descInFlight    = prometheus.NewDesc("causeway_gateway_server_requests_in_flight", "Requests for a published server being answered.", []string{"server", "path"}, nil)
+	descBytes       = prometheus.NewDesc("causeway_gateway_server_body_bytes_total", "Body bytes passed on for a published server, by direction.", []string{"server", "path", "direction"}, nil)
 )
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnections, descHandshaking, descDevices, descReady, descGeneration, descAge, descLeft, descCertificate,
-		descChannels, descChannelRTT, descChannelReqs, descEndpoint, descEndpointMax, descEndpointBad, descEndpointIn, descEndpointOut} {
+	for _, d := range []*prometheus.Desc{descConnections, descHandshaking, descDevices, descReady, descGeneration, descIssued, descValid, descCertificate,
+		descChannels, descChannelRTT, descChannelReqs, descStalls, descMemory, descRequests, descFailed, descInFlight, descBytes} {
 		ch <- d
 	}
 }
@@ -133,7 +143,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	s, now := c.s, c.s.now()
+	s := c.s
 	open, pending := s.sources.open()
 	gauge(descConnections, float64(open))
 	gauge(descHandshaking, float64(pending))
@@ -141,42 +151,30 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descReady, boolGauge(s.exchanger.Ready()))
 	if snap := s.snapshot.Load(); snap != nil {
 		gauge(descGeneration, float64(snap.header.Generation))
-		gauge(descAge, now.Sub(snap.header.Issued).Seconds())
-		gauge(descLeft, snap.header.ValidUntil.Sub(now).Seconds())
+		gauge(descIssued, float64(snap.header.Issued.Unix()))
+		gauge(descValid, float64(snap.header.ValidUntil.Unix()))
 	} else {
 		gauge(descGeneration, 0)
 	}
 	if leaf := s.certificates.Leaf(); leaf != nil {
-		gauge(descCertificate, leaf.NotAfter.Sub(now).Seconds())
+		gauge(descCertificate, float64(leaf.NotAfter.Unix()))
 	}
-	for id, st := range channelsByPoint(s.exchanger.Status()) {
+	gauge(descMemory, float64(s.exchanger.MemoryUsedBytes()))
+	for _, st := range s.exchanger.Status() {
+		id := string(st.ConnectionPoint)
 		gauge(descChannels, float64(st.Connections), id)
 		gauge(descChannelRTT, st.RoundTrip.Seconds(), id)
 		count(descChannelReqs, st.Requests, id)
+		count(descStalls, st.CreditStalls, id)
 	}
 	for _, e := range s.traffic.list() {
-		n, p, path := e.counts(), string(e.key.publication), e.key.path
-		count(descEndpoint, n.requests, p, path)
-		count(descEndpointBad, n.failed, p, path)
-		count(descEndpointIn, n.requestBytes, p, path)
-		count(descEndpointOut, n.answerBytes, p, path)
-		gauge(descEndpointMax, float64(e.maxConcurrent.Load()), p, path)
+		n, server, path := e.counts(), string(e.key.publication), e.key.path
+		count(descRequests, n.requests, server, path)
+		count(descFailed, n.failed, server, path)
+		gauge(descInFlight, float64(e.inFlight.Load()), server, path)
+		count(descBytes, n.requestBytes, server, path, directionRequest)
+		count(descBytes, n.answerBytes, server, path, directionAnswer)
 	}
-}
-
-// channelsByPoint adds up the sets of one connection point: a new one can stand beside an old one that drains.
-func channelsByPoint(sets []channel.SetStatus) map[string]channel.SetStatus {
-	out := make(map[string]channel.SetStatus, len(sets))
-	for _, st := range sets {
-		id := string(st.ConnectionPoint)
-		sum := out[id]
-		sum.ConnectionPoint = st.ConnectionPoint
-		sum.Connections += st.Connections
-		sum.Requests += st.Requests
-		sum.RoundTrip = max(sum.RoundTrip, st.RoundTrip)
-		out[id] = sum
-	}
-	return out
 }
 
 func boolGauge(b bool) float64 {
