@@ -216,7 +216,7 @@ func (a *Agent) checkDocument() {
 	case c == nil:
 		a.log().Warn("no signed document yet", "dir", a.DocumentsDir, "hint", "the site writes connection-point.json there")
 	case c.header.Stale(a.state.inside.now()):
-		a.log().Error("signed document is stale", "generation", c.header.Generation, "valid_until", c.header.ValidUntil,
-			"devices_until", c.header.ValidUntil.Add(causeway.DocumentGrace), "hint", "see why the site writes no newer one")
+		a.log().Error("signed document is stale", "generation", c.header.Generation, "valid_until", stamp(c.header.ValidUntil),
+			"devices_refused_at", stamp(c.header.ValidUntil.Add(causeway.DocumentGrace)), "hint", "see why the site writes no newer one")
 	}
 }

@@ -802,7 +802,7 @@ func TestAdminHandler(t *testing.T) {
 	if err := json.Unmarshal(get("/status").Body.Bytes(), &st); err != nil || st.State != "Connected" || st.Channels[0].Instance != "i-1" {
 		t.Errorf("%v: %+v", err, st)
 	}
-	for _, want := range []string{`causeway_connpoint_channel_connections{gateway="gw",slot="0"} 2`, "causeway_connpoint_document_generation 1", `causeway_connpoint_server_reachable{endpoint="app"} 1`} {
+	for _, want := range []string{`causeway_connpoint_channel_connections{gateway="gw",slot="0"} 2`, "causeway_connpoint_document_generation 1", `causeway_connpoint_server_reachable{server="app"} 1`} {
 		if body := get("/metrics").Body.String(); !strings.Contains(body, want) {
 			t.Errorf("metrics lack %s:\n%s", want, body)
 		}

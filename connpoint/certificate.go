@@ -60,10 +60,10 @@ func (s *certificateSource) read() {
 		s.log.Error("missing role certificate, reload in next cycle", "err", err, "retry_in_ms", certificateCycle.Milliseconds(),
 			"hint", "issue a certificate for this connection point and put it where its configuration says")
 	case err != nil:
-		s.log.Warn("role certificate not usable, the one in use stays", "err", err, "not_after", s.cert.Leaf.NotAfter)
+		s.log.Warn("role certificate not usable, the one in use stays", "err", err, "not_after", stamp(s.cert.Leaf.NotAfter))
 	default:
 		if s.cert == nil || !s.cert.Leaf.Equal(c.Leaf) {
-			s.log.Info("role certificate in use", "subject", c.Leaf.Subject.String(), "not_after", c.Leaf.NotAfter)
+			s.log.Info("role certificate in use", "subject", c.Leaf.Subject.String(), "not_after", stamp(c.Leaf.NotAfter))
 		}
 		if s.cert == nil {
 			close(s.ready)

@@ -112,7 +112,7 @@ func (a *Agent) takeOwn(ctx context.Context) error {
 	a.state.inside.config.Store(c)
 	c.retire(before)
 	a.state.channels.want(ctx, c.aims())
-	a.log().Info("configuration in force", "generation", h.Generation, "valid_until", h.ValidUntil,
+	a.log().Info("configuration in force", "generation", h.Generation, "valid_until", stamp(h.ValidUntil),
 		"gateways", len(d.Gateways), "servers", len(d.Servers))
 	return nil
 }

@@ -131,7 +131,7 @@ func (x *exchange) decide() error {
 	}
 	x.route = x.cfg.routes[x.handler.gateway]
 	if now.After(x.cfg.header.ValidUntil.Add(causeway.DocumentGrace)) {
-		return causeway.Refuse(causeway.CodeConnectorForbidden, "the signed document ended on %s", x.cfg.header.ValidUntil.Format(time.RFC3339))
+		return causeway.Refuse(causeway.CodeConnectorForbidden, "the signed document ended on %s", stamp(x.cfg.header.ValidUntil))
 	}
 	if err := x.req.Parse(x.in.Head(), requestLimits); err != nil {
 		return &causeway.Refusal{Code: causeway.CodeConnectorBadRequest, Reason: "head", Err: err}

@@ -6,28 +6,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// Values of the label direction, the same as a gateway's.
+const (
+	directionRequest = "request"
+	directionAnswer  = "answer"
+)
+
 var (
 	descConnected = prometheus.NewDesc("causeway_connpoint_channel_connections", "Live connections to a gateway instance.", []string{"gateway", "slot"}, nil)
 	descWanted    = prometheus.NewDesc("causeway_connpoint_channel_connections_wanted", "Connections there should be to a gateway instance.", []string{"gateway", "slot"}, nil)
 	descRedials   = prometheus.NewDesc("causeway_connpoint_channel_redials_total", "Times a connection to a gateway instance was lost or not made.", []string{"gateway", "slot"}, nil)
-	descRequests  = prometheus.NewDesc("causeway_connpoint_requests_total", "Requests carried to a published server.", []string{"endpoint"}, nil)
-	descFailed    = prometheus.NewDesc("causeway_connpoint_requests_failed_total", "Requests that got no complete answer from a published server.", []string{"endpoint"}, nil)
-	descActive    = prometheus.NewDesc("causeway_connpoint_requests_active", "Requests at a published server right now.", []string{"endpoint"}, nil)
-	descBytes     = prometheus.NewDesc("causeway_connpoint_body_bytes_total", "Body bytes carried.", []string{"endpoint", "direction"}, nil)
-	descServer    = prometheus.NewDesc("causeway_connpoint_server_connections", "Connections to a published server.", []string{"endpoint", "state"}, nil)
-	descReachable = prometheus.NewDesc("causeway_connpoint_server_reachable", "0 while dials to a published server fail in a row.", []string{"endpoint"}, nil)
+	descRequests  = prometheus.NewDesc("causeway_connpoint_server_requests_total", "Requests carried to a published server.", []string{"server"}, nil)
+	descFailed    = prometheus.NewDesc("causeway_connpoint_server_requests_failed_total", "Requests that got no complete answer from a published server.", []string{"server"}, nil)
+	descInFlight  = prometheus.NewDesc("causeway_connpoint_server_requests_in_flight", "Requests at a published server right now.", []string{"server"}, nil)
+	descBytes     = prometheus.NewDesc("causeway_connpoint_server_body_bytes_total", "Body bytes carried to and from a published server, by direction.", []string{"server", "direction"}, nil)
+	descServer    = prometheus.NewDesc("causeway_connpoint_server_connections", "Connections to a published server.", []string{"server", "state"}, nil)
+	descReachable = prometheus.NewDesc("causeway_connpoint_server_reachable", "0 while dials to a published server fail in a row.", []string{"server"}, nil)
 	descDocument  = prometheus.NewDesc("causeway_connpoint_document_generation", "Generation of the signed document in force.", nil, nil)
-	descValid     = prometheus.NewDesc("causeway_connpoint_document_valid_until_seconds", "End of the signed document's time, in Unix time.", nil, nil)
-	descExpiry    = prometheus.NewDesc("causeway_connpoint_certificate_not_after_seconds", "End of the role certificate, in Unix time.", nil, nil)
-	descMemory    = prometheus.NewDesc("causeway_connpoint_channel_memory_bytes", "Body bytes held for channels.", nil, nil)
+	descIssued    = prometheus.NewDesc("causeway_connpoint_document_issued_timestamp_seconds", "When the document in force was issued, in Unix time.", nil, nil)
+	descValid     = prometheus.NewDesc("causeway_connpoint_document_valid_until_timestamp_seconds", "When the document in force is stale, in Unix time.", nil, nil)
+	descExpiry    = prometheus.NewDesc("causeway_connpoint_certificate_not_after_timestamp_seconds", "When the role certificate ends, in Unix time.", nil, nil)
+	descMemory    = prometheus.NewDesc("causeway_connpoint_channel_memory_used_bytes", "Body bytes held for channels.", nil, nil)
 )
 
 // A collector reads the agent when it is asked. Its labels come from signed documents, so there are few.
 type collector struct{ agent *Agent }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descRequests, descFailed, descActive, descBytes,
-		descServer, descReachable, descDocument, descValid, descExpiry, descMemory} {
+	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descRequests, descFailed, descInFlight, descBytes,
+		descServer, descReachable, descDocument, descIssued, descValid, descExpiry, descMemory} {
 		ch <- d
 	}
 }
@@ -49,9 +56,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		name := string(t.name)
 		counter(descRequests, float64(t.total.Load()), name)
 		counter(descFailed, float64(t.failed.Load()), name)
-		gauge(descActive, float64(t.now.Load()), name)
-		counter(descBytes, float64(t.in.Load()), name, "in")
-		counter(descBytes, float64(t.out.Load()), name, "out")
+		gauge(descInFlight, float64(t.now.Load()), name)
+		counter(descBytes, float64(t.in.Load()), name, directionRequest)
+		counter(descBytes, float64(t.out.Load()), name, directionAnswer)
 	}
 	gauge(descMemory, float64(c.agent.state.channels.memory.UsedBytes()))
 	if cert, _ := c.agent.state.certs.state(); cert != nil {
@@ -62,6 +69,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	gauge(descDocument, float64(cfg.header.Generation))
+	gauge(descIssued, float64(cfg.header.Issued.Unix()))
 	gauge(descValid, float64(cfg.header.ValidUntil.Unix()))
 	for _, t := range cfg.targets {
 		s := t.status()

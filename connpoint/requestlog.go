@@ -22,6 +22,9 @@ func (x *exchange) logEnd(ctx context.Context) {
 		x.in.ID(), shownTarget(x.req.Target), x.target.server.Name, x.status, x.replied, time.Since(x.start).Milliseconds()))
 }
 
+// stamp is a time as all roles log it.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
 // shownTarget is a request target fit for a log: without its query, cut, and in printable ASCII.
 func shownTarget(target []byte) string {
 	path, _, query := bytes.Cut(target, []byte{'?'})
@@ -52,7 +55,7 @@ func (a *Agent) logTraffic() {
 			continue
 		}
 		s.reported[e.Name] = e.TotalRequests
-		a.log().Info("traffic", "endpoint", e.Name, "total_requests", e.TotalRequests, "max_concurrent_requests", e.MaxConcurrentRequests,
+		a.log().Info("traffic", "server", e.Name, "total_requests", e.TotalRequests, "max_concurrent_requests", e.MaxConcurrentRequests,
 			"total_request_bytes", e.TotalRequestBytes, "total_response_bytes", e.TotalResponseBytes, "failed_requests", e.FailedRequests)
 	}
 }

@@ -21,13 +21,12 @@ type TrafficReport struct {
 
 // EndpointTraffic is the traffic of one published server since the connection point started.
 type EndpointTraffic struct {
-	Name                         string `json:"name"`
-	TotalRequests                uint64 `json:"total_requests"`
-	TotalRequestsWithBearerToken uint64 `json:"total_requests_with_bearer_token"`
-	MaxConcurrentRequests        int64  `json:"max_concurrent_requests"`
-	TotalRequestBytes            uint64 `json:"total_request_bytes"`
-	TotalResponseBytes           uint64 `json:"total_response_bytes"`
-	FailedRequests               uint64 `json:"failed_requests"`
+	Name                  string `json:"name"`
+	TotalRequests         uint64 `json:"total_requests"`
+	MaxConcurrentRequests int64  `json:"max_concurrent_requests"`
+	TotalRequestBytes     uint64 `json:"total_request_bytes"`
+	TotalResponseBytes    uint64 `json:"total_response_bytes"`
+	FailedRequests        uint64 `json:"failed_requests"`
 }
 
 // traffic counts the requests of one published server, or of all.

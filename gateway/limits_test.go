@@ -297,12 +297,12 @@ func TestTablesForgetWhoIsGone(t *testing.T) {
 
 	sources := newSources(func() int64 { return now })
 	limits := Limits{}.or()
-	s, why := sources.accept(netip.MustParseAddr("192.0.2.1"), &limits)
+	s, p, why := sources.accept(netip.MustParseAddr("192.0.2.1"), &limits, nil)
 	if why != shedNot {
 		t.Fatal(why)
 	}
 	s.refusals.take(perSecond(1, 1), now)
-	sources.established(s)
+	sources.established(p)
 	sources.closed(s)
 	if len(sources.byAddr) != 1 {
 		t.Error("a refused source is forgotten at once")
@@ -330,7 +330,7 @@ func TestRefusalsOfOneSourceAreAggregated(t *testing.T) {
 		if got := strings.Count(in.String(), "request refused"); got != maxRefusalLines+1 {
 			t.Errorf("%d lines", got)
 		}
-		if !strings.Contains(in.String(), "count=990") || len(l.windows) != 0 {
+		if !strings.Contains(in.String(), "suppressed=990") || len(l.windows) != 0 {
 			t.Errorf("log %q, %d windows left", in.String(), len(l.windows))
 		}
 		for i := range 2 * maxRefusalSources {

@@ -76,7 +76,7 @@ func (l *refusalLog) write(ctx context.Context, r *refused) {
 		slog.String("method", shown(r.method)),
 		slog.String("host", shown(r.host)),
 		slog.String("path", shown(r.path)),
-		slog.String("reason", shown(reasonOf(r.err))),
+		slog.String("err", shown(reasonOf(r.err))),
 	)
 }
 
@@ -130,7 +130,7 @@ func (l *refusalLog) tellLocked(addr netip.Addr, w *refusalWindow) {
 	if addr.IsValid() {
 		source = addr.String()
 	}
-	l.log.Info("more was refused", "source", source, "count", w.hidden, "last_code", w.last.String())
+	l.log.Info("more was refused", "source", source, "suppressed", w.hidden, "last_code", w.last.String())
 }
 
 // reasonOf is the inner side of a refusal: it stays in the log.

@@ -176,7 +176,8 @@ func TestAdminSurface(t *testing.T) {
 	for _, want := range []string{
 		`causeway_gateway_requests_total{class="2xx"} 1`, `causeway_gateway_requests_total{class="4xx"} 1`,
 		`causeway_gateway_refusals_total{code="CMGService_ClientCertificateRequired"} 1`, "causeway_gateway_document_generation 1",
-		"causeway_gateway_request_seconds_count 1", `causeway_gateway_endpoint_requests_total{path="/",publication="app"} 1`,
+		"causeway_gateway_request_duration_seconds_count 1", `causeway_gateway_server_requests_total{path="/",server="app"} 1`,
+		`causeway_gateway_server_body_bytes_total{direction="answer",path="/",server="app"}`, "causeway_gateway_channel_memory_used_bytes 4096",
 		`causeway_gateway_tls_handshakes_total{result="ok"} 2`, "causeway_gateway_requests_in_flight 0",
 	} {
 		if !strings.Contains(metrics, want) {

@@ -103,6 +103,7 @@ type backend interface {
 	Serve(ctx context.Context, conn net.Conn) error
 	Drain(ctx context.Context)
 	Recheck()
+	MemoryUsedBytes() int64
 }
 
 // New checks the configuration and obeys the document that an earlier run kept. It starts nothing.
