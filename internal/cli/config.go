@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -19,7 +18,7 @@ import (
 // maxConfigBytes bounds a configuration file; ours have a few hundred.
 const maxConfigBytes = 1 << 20
 
-// readConfig decodes a YAML file strictly: an unknown field is an error that shows its line.
+// readConfig decodes a YAML file strictly: an unknown field is an error that names its line.
 func readConfig(path string, into any) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -34,38 +33,10 @@ func readConfig(path string, into any) error {
 		return fmt.Errorf("configuration %s is longer than %d bytes", path, maxConfigBytes)
 	}
 	if err := yaml.UnmarshalWithOptions(text, into, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
-		return configError(path, err)
+		return configError(path, text, err)
 	}
 	return nil
 }
-
-// configError turns the library's report into one line, and leaves the excerpt to the hint.
-func configError(path string, err error) error {
-	var ye yaml.Error
-	if !errors.As(err, &ye) {
-		return fmt.Errorf("configuration %s: %w", path, err)
-	}
-	line := 0
-	if tok := ye.GetToken(); tok != nil {
-		line = tok.Position.Line
-	}
-	excerpt := ye.FormatError(false, true)
-	if _, source, ok := strings.Cut(excerpt, "\n"); ok {
-		excerpt = source
-	}
-	return configFault{
-		error:   misuse{fmt.Errorf("configuration %s, line %d: %s", path, line, ye.GetMessage())},
-		excerpt: strings.TrimRight(excerpt, "\n"),
-	}
-}
-
-// A configFault shows the lines around the mistake below its message.
-type configFault struct {
-	error
-	excerpt string
-}
-
-func (c configFault) Unwrap() error { return c.error }
 
 // required names the fields that a configuration leaves out.
 func required(path string, fields map[string]string) error {
@@ -92,7 +63,7 @@ type duration time.Duration
 func (d *duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
 	if err != nil || v < 0 {
-		return fmt.Errorf("want a duration such as 30s, not %q", b)
+		return errors.New("want a duration such as 30s")
 	}
 	*d = duration(v)
 	return nil

@@ -63,11 +63,6 @@ func (a *app) printError(err error) {
 			text = "interrupted"
 		}
 		fmt.Fprintf(a.stderr, "causeway: error: %s\n", oneLine(text))
-		if fault, ok := errors.AsType[configFault](e); ok {
-			for line := range strings.SplitSeq(fault.excerpt, "\n") {
-				fmt.Fprintf(a.stderr, "  %s\n", oneLine(line))
-			}
-		}
 		if hint := causeway.Hint(e); hint != "" {
 			fmt.Fprintf(a.stderr, "causeway: hint: %s\n", oneLine(hint))
 		}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+// configError says where a configuration file is wrong: file, line and key, and nothing else of what stands there. A
+// value can be a secret, the message ends up in a journal, and the file may be a wrong one that is nobody's business.
+func configError(path string, text []byte, err error) error {
+	if !ourConfig.Match(text) {
+		return causeway.WithHint(misuse{fmt.Errorf("configuration %s is not one of causeway's", path)},
+			"give a config.yaml that was written by: causeway site export")
+	}
+	line := 0
+	if ye, ok := errors.AsType[yaml.Error](err); ok && ye.GetToken() != nil {
+		line = ye.GetToken().Position.Line
+	}
+	where := fmt.Sprintf("configuration %s", path)
+	if line > 0 {
+		where += fmt.Sprintf(", line %d", line)
+	}
+	if key := keyOf(text, line); key != "" {
+		where += ", " + key
+	}
+	return misuse{fmt.Errorf("%s: %s", where, configFault(err))}
+}
+
+// ourConfig finds a field that every configuration file of a role has.
+var ourConfig = regexp.MustCompile(`(?m)^(site|site_key):(\s|$)`)
+
+// lineKey finds the key that a line of YAML begins with.
+var lineKey = regexp.MustCompile(`^[ \t]*([a-z][a-z0-9_]{0,40})[ \t]*:(\s|$)`)
+
+// keyOf returns the key on a line, "" when the line begins with something else.
+func keyOf(text []byte, line int) string {
+	lines := bytes.Split(text, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	if m := lineKey.FindSubmatch(lines[line-1]); m != nil {
+		return string(m[1])
+	}
+	return ""
+}
+
+// configFault is what is wrong, in words of ours: the library's hold what it read.
+func configFault(err error) string {
+	var (
+		unknown   *yaml.UnknownFieldError
+		duplicate *yaml.DuplicateKeyError
+		syntax    *yaml.SyntaxError
+		wrongType *yaml.TypeError
+		overflow  *yaml.OverflowError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return "there is no such field"
+	case errors.As(err, &duplicate):
+		return "the field is there twice"
+	case errors.As(err, &syntax):
+		return "this is not YAML, or the field is there twice"
+	case errors.As(err, &wrongType):
+		return "the value is of the wrong kind, want " + kindName(wrongType)
+	case errors.As(err, &overflow):
+		return "the number is out of range"
+	}
+	return "the value is not understood"
+}
+
+// kindName says for people what a field takes.
+func kindName(e *yaml.TypeError) string {
+	switch e.DstType.String() {
+	case "int", "int64", "uint64":
+		return "a number"
+	case "bool":
+		return "true or false"
+	case "cli.duration":
+		return "a duration such as 30s"
+	}
+	switch e.DstType.Kind().String() {
+	case "struct":
+		return "fields of its own"
+	case "int", "int64", "uint64":
+		return "a number"
+	}
+	return "text"
+}
