@@ -49,14 +49,14 @@ func tune(c net.Conn) {
 // takeDevice begins one device connection, or closes it when a limit says so: early, before it has cost anything.
 func (s *Server) takeDevice(ctx context.Context, raw net.Conn) {
 	limits := s.currentLimits()
-	src, why := s.sources.accept(sourceAddr(raw.RemoteAddr()), limits)
+	src, place, why := s.sources.accept(sourceAddr(raw.RemoteAddr()), limits, raw)
 	if why != shedNot {
 		s.metrics.shed.WithLabelValues(string(why)).Inc()
 		_ = raw.Close()
 		return
 	}
 	tune(raw)
-	c := &deviceConn{Conn: raw, s: s, source: src, address: raw.RemoteAddr().String()}
+	c := &deviceConn{Conn: raw, s: s, source: src, place: place, address: raw.RemoteAddr().String()}
 	c.gone = func() {
 		s.conns.remove(c)
 		s.sources.closed(src)
@@ -72,7 +72,7 @@ func (s *Server) handshake(ctx context.Context, c *deviceConn) {
 	c.tls = tls.Server(c, s.deviceTLS)
 	_ = c.SetDeadline(time.Now().Add(s.timeouts.Handshake))
 	err := c.tls.Handshake()
-	s.sources.established(c.source)
+	s.sources.established(c.place)
 	if err != nil {
 		s.metrics.handshakes.WithLabelValues(handshakeResult(err)).Inc()
 		_ = c.Close()
@@ -86,6 +86,7 @@ func (s *Server) handshake(ctx context.Context, c *deviceConn) {
 	}
 	c.identify()
 	if state.NegotiatedProtocol == protocolHTTP2 {
+		c.allowance = newAllowance(s.ticks())
 		c.patrol()
 		s.http2.hand(c.tls)
 		return

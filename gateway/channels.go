@@ -23,32 +23,50 @@ const (
 // channelGate bounds who may hold a connection on the channel listener without having been admitted.
 type channelGate struct {
 	mu        sync.Mutex // guards the fields below
-	pending   map[netip.Addr]int
-	waiting   int // all of pending
+	pending   map[netip.Addr]*int
+	waiting   waitingRoom
 	open      int // those in waiting included
 	strangers int
 }
 
-func (g *channelGate) begin(addr netip.Addr, l *Limits) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.waiting >= l.MaxChannelHandshakes || g.open-g.waiting >= l.MaxChannelConnections || g.pending[addr] >= maxChannelsPerSource {
-		return false
+// begin takes a place for a connection whose handshake is still to come, or nil. A connection that has to make room
+// for it is closed.
+func (g *channelGate) begin(addr netip.Addr, l *Limits, conn net.Conn) *place {
+	p, out := g.admit(addr, l, conn)
+	if out != nil {
+		_ = out.Close()
 	}
-	if g.pending == nil {
-		g.pending = make(map[netip.Addr]int)
-	}
-	g.pending[addr]++
-	g.waiting++
-	g.open++
-	return true
+	return p
 }
 
-func (g *channelGate) handshaken(addr netip.Addr) {
+func (g *channelGate) admit(addr netip.Addr, l *Limits, conn net.Conn) (p *place, out net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting--
-	if g.pending[addr]--; g.pending[addr] == 0 {
+	n := g.pending[addr]
+	if n == nil {
+		n = new(int)
+	}
+	if g.open-len(g.waiting.places) >= l.MaxChannelConnections || *n >= maxChannelsPerSource {
+		return nil, nil
+	}
+	if len(g.waiting.places) >= l.MaxChannelHandshakes {
+		if out = g.waiting.turnOut(*n); out == nil {
+			return nil, nil
+		}
+	}
+	if g.pending == nil {
+		g.pending = make(map[netip.Addr]*int)
+	}
+	g.pending[addr] = n
+	g.open++
+	return g.waiting.enter(conn, n), out
+}
+
+func (g *channelGate) handshaken(addr netip.Addr, p *place) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting.leave(p)
+	if n := g.pending[addr]; n != nil && *n == 0 {
 		delete(g.pending, addr)
 	}
 }
@@ -77,7 +95,8 @@ func (g *channelGate) stranger() (release func(), ok bool) {
 // takeChannel begins one connection on the channel listener, which devices have no business on.
 func (s *Server) takeChannel(ctx context.Context, raw net.Conn) {
 	addr := sourceAddr(raw.RemoteAddr())
-	if !s.channelGate.begin(addr, &s.limits) {
+	place := s.channelGate.begin(addr, &s.limits, raw)
+	if place == nil {
 		s.metrics.channels.WithLabelValues("shed").Inc()
 		_ = raw.Close()
 		return
@@ -85,18 +104,18 @@ func (s *Server) takeChannel(ctx context.Context, raw net.Conn) {
 	tune(raw)
 	s.work.Go(func() {
 		defer s.channelGate.end()
-		s.serveChannel(ctx, raw, addr)
+		s.serveChannel(ctx, raw, addr, place)
 	})
 }
 
-func (s *Server) serveChannel(ctx context.Context, raw net.Conn, addr netip.Addr) {
+func (s *Server) serveChannel(ctx context.Context, raw net.Conn, addr netip.Addr, p *place) {
 	defer raw.Close()
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
 	t := tls.Server(channel.Batched(raw), s.channelTLS)
 	_ = raw.SetDeadline(time.Now().Add(s.timeouts.Handshake))
 	err := t.Handshake()
-	s.channelGate.handshaken(addr)
+	s.channelGate.handshaken(addr, p)
 	if err != nil {
 		s.metrics.channels.WithLabelValues("handshake_failed").Inc()
 		if s.refusals.may(addr, causeway.CodeForbidden) {

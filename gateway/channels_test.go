@@ -304,7 +304,7 @@ func TestUnfinishedChannelHandshakesAreBounded(t *testing.T) {
 	waiting := func() int {
 		in.channelGate.mu.Lock()
 		defer in.channelGate.mu.Unlock()
-		return in.channelGate.waiting
+		return len(in.channelGate.waiting.places)
 	}
 	waitFor(t, func() bool { return waiting() == maxChannelsPerSource })
 	in.stop() // half-open connections do not delay it

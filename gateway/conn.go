@@ -23,11 +23,14 @@ type deviceConn struct {
 	// Fixed at construction.
 	s       *Server
 	source  *source
+	place   *place // while the handshake is under way
 	address string // ip:port of the device
 
 	// Fixed when the handshake is done.
 	tls   *tls.Conn
 	chain [][]byte // DER, as presented; nil without a client certificate
+
+	allowance *allowance // of HTTP/2, nil until the handshake is done
 
 	standing atomic.Pointer[standing]
 

@@ -16,7 +16,7 @@ type sources struct {
 
 	mu      sync.Mutex // guards the fields below
 	total   int
-	pending int // handshakes not finished, over all sources
+	pending waitingRoom // handshakes not finished, over all sources
 	byAddr  map[netip.Addr]*source
 }
 
@@ -57,45 +57,53 @@ const (
 	shedSourceHandshakes shed = "handshakes_of_source"
 )
 
-// accept counts one more connection, with its handshake still to come, or says which limit forbids it.
-func (t *sources) accept(addr netip.Addr, l *Limits) (*source, shed) {
+// accept counts one more connection, with its handshake still to come, or says which limit forbids it. A connection
+// that has to make room for it is closed.
+func (t *sources) accept(addr netip.Addr, l *Limits, conn net.Conn) (*source, *place, shed) {
+	s, p, out, why := t.admit(addr, l, conn)
+	if out != nil {
+		_ = out.Close()
+	}
+	return s, p, why
+}
+
+func (t *sources) admit(addr netip.Addr, l *Limits, conn net.Conn) (s *source, p *place, out net.Conn, why shed) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch {
-	case t.total >= l.MaxConnections:
-		return nil, shedConnections
-	case t.pending >= l.MaxHandshakes:
-		return nil, shedHandshakes
+	if t.total >= l.MaxConnections {
+		return nil, nil, nil, shedConnections
 	}
-	s := t.byAddr[addr]
+	s = t.byAddr[addr]
 	if s == nil {
 		if len(t.byAddr) >= maxSources+l.MaxConnections {
 			t.sweepLocked()
 		}
 		if len(t.byAddr) >= maxSources+l.MaxConnections {
-			return nil, shedConnections
+			return nil, nil, nil, shedConnections
 		}
 		s = &source{addr: addr}
-		t.byAddr[addr] = s
 	}
 	switch {
 	case s.connections >= l.MaxConnectionsPerSource:
-		return nil, shedSource
+		return nil, nil, nil, shedSource
 	case s.pending >= l.MaxHandshakesPerSource:
-		return nil, shedSourceHandshakes
+		return nil, nil, nil, shedSourceHandshakes
 	}
+	if len(t.pending.places) >= l.MaxHandshakes {
+		if out = t.pending.turnOut(s.pending); out == nil {
+			return nil, nil, nil, shedHandshakes
+		}
+	}
+	t.byAddr[addr] = s
 	t.total++
-	t.pending++
 	s.connections++
-	s.pending++
-	return s, shedNot
+	return s, t.pending.enter(conn, &s.pending), out, shedNot
 }
 
-// established says that the handshake of one of the source's connections is over.
-func (t *sources) established(s *source) {
+// established says that the handshake of a connection is over, well or not.
+func (t *sources) established(p *place) {
 	t.mu.Lock()
-	t.pending--
-	s.pending--
+	t.pending.leave(p)
 	t.mu.Unlock()
 }
 
@@ -130,5 +138,5 @@ func (t *sources) sweepLocked() {
 func (t *sources) open() (connections, pending int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.total, t.pending
+	return t.total, len(t.pending.places)
 }
