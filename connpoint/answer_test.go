@@ -70,31 +70,19 @@ func TestTrailersPassBothWays(t *testing.T) {
 	}
 }
 
-// Whatever an inside server does wrong before its head is complete is a 502, and nothing of it reaches the device.
+// Whatever an inside server does wrong before its head is complete is a 502, and nothing of it reaches the device. The
+// shared corpus has more.
 func TestBadHeadsAreRefused(t *testing.T) {
 	for _, tt := range []struct{ name, answer string }{
 		{"garbage", "SSH-2.0-OpenSSH_9.2\r\n"},
 		{"garbage that goes on", strings.Repeat("x", 200_000)},
-		{"bare LF", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok"},
-		{"CR in a value", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 0\r\n\r\n"},
-		{"NUL in a value", "HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 0\r\n\r\n"},
-		{"folded line", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n"},
-		{"space before colon", "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok"},
-		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!"},
-		{"length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
 		{"chunked twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"},
-		{"gzip as transfer coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx"},
 		{"negative length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"},
-		{"length with a sign", "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok"},
-		{"status of four digits", "HTTP/1.1 2000 OK\r\n\r\n"},
-		{"HTTP/2", "HTTP/2.0 200 OK\r\n\r\n"},
 		{"huge head", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Pad: "+strings.Repeat("y", 1000)+"\r\n", 70) + "\r\n"},
-		{"too many fields", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 200) + "Content-Length: 0\r\n\r\n"},
 		{"1xx flood", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100) + ok},
 		{"100 flood", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100) + ok},
 		{"101 unasked", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
 		{"head cut short", "HTTP/1.1 200 OK\r\nContent-Le"},
-		{"204 with a body", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok"},
 		{"chunk garbage at once", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\nok\r\n0\r\n\r\n"},
 		{"chunk size overflow at once", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\nok"},
 		{"chunk line with bare LF at once", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\n0\n\n"},
