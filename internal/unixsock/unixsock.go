@@ -50,17 +50,25 @@ func Listen(path string) (net.Listener, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	return &listener{ln, path}, nil
+	own, err := os.Lstat(path)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return &listener{ln, path, own}, nil
 }
 
-// A listener removes its socket when it is closed.
+// A listener removes its socket when it is closed, unless another process has put its own there since.
 type listener struct {
 	net.Listener
 	path string
+	own  fs.FileInfo
 }
 
 func (l *listener) Close() error {
 	err := l.Listener.Close()
+	if fi, errStat := os.Lstat(l.path); errStat == nil && !os.SameFile(fi, l.own) {
+		return err
+	}
 	if rm := os.Remove(l.path); err == nil && !errors.Is(rm, fs.ErrNotExist) {
 		err = rm
 	}

@@ -68,3 +68,24 @@ func TestListenReplacesALeftSocketAndNothingElse(t *testing.T) {
 		t.Errorf("the file now holds %q", b)
 	}
 }
+
+func TestCloseLeavesTheSocketOfAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	first, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	c, err := Dial(t.Context(), path)
+	if err != nil {
+		t.Fatalf("the second listener's socket is gone with the first: %v", err)
+	}
+	c.Close()
+}
