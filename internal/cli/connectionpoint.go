@@ -67,6 +67,11 @@ func (r *roleProcess) runConnectionPoint(ctx context.Context) error {
 	if err := r.confineAlone(cfg.Role, []string{filepath.Dir(r.config), cfg.CertificateFile, cfg.KeyFile}, cfg.DocumentsDir); err != nil {
 		return err
 	}
+	unlock, err := r.lockFolder(cfg.DocumentsDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	log, err := r.openLog(cfg.Role, "SMS_Cloud_ProxyConnector")
 	if err != nil {
 		return err
