@@ -8,11 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
-	"time"
 )
-
-// keepAlive is set on the listeners, whose connections inherit it.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
 
 // A port is a listening socket whose connections we accept by hand (package net would make each one its own first).
 type port struct {
@@ -27,7 +23,7 @@ func listen(ctx context.Context, address string, number int) (*port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address %q is not an IP address", address)
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // one kind of socket for the instances
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(max(number, 0))))
 	if err != nil {

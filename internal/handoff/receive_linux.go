@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,9 +14,6 @@ import (
 // maxEnds bounds the balancers attached at once: one that serves, one that is being replaced, and some whose death
 // was not noticed yet.
 const maxEnds = 8
-
-// keepAlive finds dead peers without waking a phone's radio more than once a minute.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
 
 // A Receiver is the instance's end: it turns what balancers hand over into listeners. Ask for the listeners, then
 // Run. Connections with a tag that nobody asked for are reset.
@@ -197,6 +193,5 @@ func tcpConn(fd int) (*net.TCPConn, error) {
 		c.Close()
 		return nil, ErrMalformed
 	}
-	t.SetKeepAliveConfig(keepAlive)
 	return t, nil
 }
