@@ -51,6 +51,13 @@ func Apply(p Policy) (Report, error) {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return Report{}, fmt.Errorf("confine: no core dumps: %w", err)
 	}
+	if p.NoInternet { // last: what stands above may need sockets
+		if err := onlyUnixSockets(); err != nil {
+			r.Missing = append(r.Missing, "no internet sockets ("+err.Error()+")")
+		} else {
+			r.NoInternet = true
+		}
+	}
 	err := r.read(p)
 	return r, err
 }

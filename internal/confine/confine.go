@@ -6,7 +6,7 @@
 // Nothing can be taken back.
 //
 // On Linux it is Landlock for files, signals and abstract sockets, an own user where root started the process, no new
-// privileges, no core dumps and no reading by others. The network stays: roles dial and serve. Elsewhere Apply does
+// privileges, no core dumps and no reading by others; the network stays, unless NoInternet says otherwise. Elsewhere Apply does
 // nothing and its Report says so.
 package confine
 
@@ -28,6 +28,9 @@ type Policy struct {
 	// UID and GID are what root becomes; zero keeps the user. Ignored unless the process is root. A zero GID with a
 	// UID means the same number.
 	UID, GID int
+	// NoInternet takes away making sockets other than unix ones, from a role whose connections are handed to it.
+	// What is open stays, and what is handed over later works.
+	NoInternet bool
 	// KillWithParent sends SIGKILL when the parent process dies. Linux forgets that wish when the user changes,
 	// hence it is asked for here. It needs a parent that keeps the starting thread, as package supervise does.
 	KillWithParent bool
@@ -40,6 +43,7 @@ type Report struct {
 	GID             int      `json:"gid"`
 	LandlockABI     int      `json:"landlock_abi"`
 	Files           bool     `json:"files"`            // only the policy's files can be opened
+	NoInternet      bool     `json:"no_internet"`      // only unix sockets can be made
 	Signals         bool     `json:"signals"`          // no signal reaches processes outside
 	AbstractSockets bool     `json:"abstract_sockets"` // no abstract unix socket outside can be reached
 	NoNewPrivileges bool     `json:"no_new_privileges"`
@@ -63,7 +67,7 @@ func (r Report) String() string {
 func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Bool("supported", r.Supported), slog.Int("uid", r.UID), slog.Int("gid", r.GID),
-		slog.Int("landlock_abi", r.LandlockABI), slog.Bool("files", r.Files), slog.Bool("signals", r.Signals),
+		slog.Int("landlock_abi", r.LandlockABI), slog.Bool("files", r.Files), slog.Bool("no_internet", r.NoInternet), slog.Bool("signals", r.Signals),
 		slog.Bool("abstract_sockets", r.AbstractSockets), slog.Bool("no_new_privileges", r.NoNewPrivileges),
 		slog.Bool("not_dumpable", r.NotDumpable), slog.String("missing", strings.Join(r.Missing, ", ")))
 }

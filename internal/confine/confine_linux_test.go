@@ -153,20 +153,30 @@ func files(other string, result map[string]string) {
 	say(result, "somaxconn", err)
 }
 
-func network(_ string, result map[string]string) {
+// network listens, and dials address, at which the test itself listens.
+func network(address string, result map[string]string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	say(result, "listen", err)
-	if err != nil {
-		return
+	if err == nil {
+		ln.Close()
 	}
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
+	c, err := net.Dial("tcp", address)
 	say(result, "dial", err)
 	if err == nil {
 		c.Close()
 	}
 	_, err = net.LookupHost("localhost")
 	say(result, "resolve", err)
+	u, err := net.Dial("udp", "127.0.0.1:9")
+	say(result, "udp", err)
+	if err == nil {
+		u.Close()
+	}
+	un, err := net.Listen("unix", "run.sock")
+	say(result, "unix", err)
+	if err == nil {
+		un.Close()
+	}
 }
 
 // threads reports in how many ways the threads of this process differ in what confines them.
@@ -317,10 +327,34 @@ func TestFurtherFilesAsThePolicySays(t *testing.T) {
 }
 
 func TestNetworkStays(t *testing.T) {
+	server := listen(t)
 	users(t, func(t *testing.T, uid int) {
 		own, _ := site(t)
-		confined(t, order{Do: "network", Policy: Policy{Dir: own, UID: uid}}).want(t, []string{"listen", "dial", "resolve"}, nil)
+		confined(t, order{Do: "network", Arg: server, Policy: Policy{Dir: own, UID: uid}}).want(t, []string{"listen", "dial", "resolve"}, nil)
 	})
+}
+
+// TestBrokenGatewayCannotDialTheServersItself holds what a role keeps whose sockets are all handed to it.
+func TestBrokenGatewayCannotDialTheServersItself(t *testing.T) {
+	server := listen(t)
+	users(t, func(t *testing.T, uid int) {
+		own, _ := site(t)
+		out := confined(t, order{Do: "network", Arg: server, Policy: Policy{Dir: own, UID: uid, NoInternet: true}})
+		out.want(t, []string{"resolve", "unix"}, []string{"listen", "dial", "udp"})
+		if !out.Report.NoInternet {
+			t.Errorf("report %+v", out.Report)
+		}
+	})
+}
+
+func listen(t *testing.T) (address string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln.Addr().String()
 }
 
 func TestEveryThreadIsConfined(t *testing.T) {

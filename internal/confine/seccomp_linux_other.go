@@ -1,0 +1,7 @@
+//go:build linux && !amd64 && !arm64
+
+package confine
+
+import "errors"
+
+func onlyUnixSockets() error { return errors.New("seccomp: not on this architecture") }
