@@ -98,6 +98,10 @@ func (r *roleProcess) runGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n := openFiles(); n < enoughFiles {
+		log.Warn("the gateway may open few files, so it can hold few devices", "open_files", n, "want", enoughFiles,
+			"hint", "raise the limit of who starts it: LimitNOFILE=262144 in its systemd unit, or ulimit -n 262144 as root")
+	}
 	return r.serve(ctx, cfg.Role, service{
 		run:   func(ctx context.Context) error { return sockets.runWith(ctx, srv.Run) },
 		admin: srv.AdminHandler(),

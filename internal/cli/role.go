@@ -36,6 +36,7 @@ type roleProcess struct {
 	config string // --config
 	user   int    // --user, from the parent
 
+	memory    int64                  // of the machine or control group; 0 when not known
 	inherited *supervise.Inheritance // nil when it stands alone
 	report    confine.Report
 }
@@ -48,6 +49,8 @@ type roleConfig struct {
 	LogLevel    string `yaml:"log_level,omitempty"`    // debug, info, warn, error; empty means info
 	Confine     *bool  `yaml:"confine,omitempty"`      // nil means true
 	User        int    `yaml:"user,omitempty"`         // what root becomes
+
+	MemoryLimit memorySize `yaml:"memory_limit,omitempty"` // near which garbage is collected harder; zero means 75 % of what there is
 }
 
 func (r *roleProcess) flags(cmd *cobra.Command) {
@@ -66,6 +69,7 @@ func (r *roleProcess) configured(cmd *cobra.Command) error {
 
 // enter takes over what the parent gave, and under `up` confines the process.
 func (r *roleProcess) enter() error {
+	r.memory = memoryThereIs() // which a confined process cannot see
 	inherited, err := supervise.Inherit(r.app.getenv)
 	if err != nil {
 		return err
@@ -131,7 +135,8 @@ type service struct {
 func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) error {
 	ctx, stop := r.inherited.Lifetime(ctx)
 	defer stop()
-	s.logger.Info("role started", "role", r.name, "version", readBuildInfo().Version, "pid", os.Getpid(), "confined", r.report)
+	s.logger.Info("role started", "role", r.name, "version", readBuildInfo().Version, "pid", os.Getpid(), "confined", r.report,
+		"memory_limit_bytes", r.limitMemory(cfg.MemoryLimit))
 	for _, missing := range r.report.Missing {
 		s.logger.Warn("role runs less confined than it could be", "missing", missing)
 	}

@@ -64,6 +64,7 @@ func gatewayYAML(c *gatewayConfig, systemd bool) string {
 	y.gap()
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
 	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
+	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
 	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
 	if c.Limits != (gatewayLimits{}) {
 		y.gap()
@@ -97,6 +98,7 @@ func connectionPointYAML(c *connectionPointConfig, systemd bool) string {
 	y.off("connections", "2", "to each gateway instance, 1 to 4")
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
 	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
+	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
 	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
 	return y.String()
 }

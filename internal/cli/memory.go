@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"runtime/debug"
+	"strconv"
+	"strings"
+)
+
+// The collector's settings of every role, for the sake of gateway and connection point. Go's default (GOGC=100) lets the heap grow to twice what is
+// live before it collects: right while little is live, which is nearly always, but at a peak it can take the process
+// over what the machine or its cgroup has, and the kernel kills it with every connection that it holds. So there is a
+// limit besides, near which the collector works harder instead of letting the heap grow. It is soft: nothing fails
+// because of it. A quarter stays for stacks, socket buffers and everybody else. Roles of one machine do not share it out:
+// below its limit each is collected as ever.
+
+// memoryShare is the part of the memory there is that a role may fill, in percent.
+const memoryShare = 75
+
+// leastMemoryLimit is the smallest limit that makes sense: below it the collector would hardly ever rest.
+const leastMemoryLimit = 32 << 20
+
+// enoughFiles is how many files a gateway should be able to open: each device has one, and each channel.
+const enoughFiles = 65_536
+
+// limitMemory sets the collector's limit: the configured one, else a share of the memory there is. Who sets GOGC or
+// GOMEMLIMIT in the environment has decided, and nothing is changed. It returns the limit in force, 0 for none.
+func (r *roleProcess) limitMemory(configured memorySize) int64 {
+	limit := int64(configured)
+	if limit == 0 && r.memory > 0 {
+		limit = r.memory / 100 * memoryShare
+	}
+	if limit > 0 && r.app.getenv("GOGC") == "" && r.app.getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit)
+	}
+	if limit = debug.SetMemoryLimit(-1); limit == math.MaxInt64 { // how Go says that there is none
+		return 0
+	}
+	return limit
+}
+
+// A memorySize is written as "512MiB" in configuration files, as GOMEMLIMIT is in the environment.
+type memorySize int64
+
+var memoryUnits = []struct {
+	suffix string
+	shift  int
+}{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}, {"B", 0}, {"", 0}}
+
+func (m *memorySize) UnmarshalText(b []byte) error {
+	for _, u := range memoryUnits {
+		digits, ok := strings.CutSuffix(string(b), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64>>u.shift || n<<u.shift < leastMemoryLimit {
+			break
+		}
+		*m = memorySize(n << u.shift)
+		return nil
+	}
+	return fmt.Errorf("want a size of 32MiB or more, such as 512MiB or 2GiB, not %q", b)
+}
+
+func (m memorySize) MarshalText() ([]byte, error) {
+	return []byte(strconv.FormatInt(int64(m), 10) + "B"), nil
+}
