@@ -219,6 +219,7 @@ func (d *h2Device) open(end bool, fields ...h2Field) uint32 {
 // An h2Reply is how one stream ended.
 type h2Reply struct {
 	status   string
+	informed map[string]string // of 1xx
 	fields   map[string]string
 	trailers map[string]string
 	body     string
@@ -228,7 +229,7 @@ type h2Reply struct {
 
 func (d *h2Device) receive(id uint32) (r h2Reply) {
 	d.t.Helper()
-	r.fields, r.trailers = map[string]string{}, map[string]string{}
+	r.informed, r.fields, r.trailers = map[string]string{}, map[string]string{}, map[string]string{}
 	for {
 		f, err := d.fr.ReadFrame()
 		if err != nil {
@@ -256,8 +257,11 @@ func (d *h2Device) receive(id uint32) (r h2Reply) {
 				continue
 			}
 			into := r.fields
-			if r.status != "" && r.status[0] != '1' {
+			switch status := f.PseudoValue("status"); {
+			case status == "":
 				into = r.trailers
+			case status[0] == '1':
+				into = r.informed
 			}
 			for _, h := range f.Fields {
 				if h.Name == ":status" {

@@ -18,7 +18,7 @@ import (
 
 // An http2Front lets net/http speak HTTP/2 on the connections that negotiated it, and turns its requests into the
 // very heads that the HTTP/1.1 loop reads: one parser and one policy stand behind both. net/http brings its defences
-// against rapid resets, CONTINUATION floods and header bombs.
+// against rapid resets, CONTINUATION floods and header bombs; a connection's allowance ends what they let go on.
 type http2Front struct {
 	s      *Server
 	server *http.Server
@@ -41,7 +41,7 @@ func newHTTP2Front(s *Server) *http2Front {
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          s.limits.MaxStreams,
 			MaxReadFrameSize:              64 << 10,
-			MaxReceiveBufferPerConnection: 1 << 20,
+			MaxReceiveBufferPerConnection: http2Window,
 			MaxReceiveBufferPerStream:     256 << 10,
 			SendPingTimeout:               30 * time.Second,
 			PingTimeout:                   15 * time.Second,
@@ -94,6 +94,7 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer f.calls.end()
+	conn.allowance.begin()
 	x := http2Calls.Get().(*http2Call)
 	x.call.begin(f.s, conn)
 	x.w, x.r, x.control = w, r, http.NewResponseController(w)
@@ -103,6 +104,7 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	done := false
 	defer func() {
 		x.release(true) // of what a panic left
+		conn.settle(x.outcome())
 		if !done {
 			return
 		}
@@ -125,6 +127,17 @@ type http2Call struct {
 	body    http2Body
 	raw     []byte // the request's head in the form of HTTP/1.1
 	wrote   bool
+}
+
+// outcome says what the request was worth, for the connection's allowance.
+func (x *http2Call) outcome() outcome {
+	switch {
+	case x.wrote && x.st != nil && x.st.device != nil:
+		return outcomeAnswered
+	case !x.wrote && x.r.Context().Err() != nil && time.Since(x.began) < rapidReset:
+		return outcomeReset
+	}
+	return outcomeRefused
 }
 
 var http2Calls = sync.Pool{New: func() any { return new(http2Call) }}
@@ -275,6 +288,7 @@ func (x *http2Call) answerLocal(ctx context.Context) {
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Request-Id", x.id.String())
+	x.wrote = true
 	x.s.metrics.answered(200)
 	_, _ = x.w.Write(body)
 }

@@ -87,6 +87,7 @@ func (x *http2Call) Trailers(fields []byte) error {
 
 func (x *http2Call) send(p []byte, last bool) error {
 	x.bytesOut += int64(len(p))
+	x.conn.allowance.sent(len(p))
 	if len(p) > 0 {
 		if _, err := x.w.Write(p); err != nil {
 			return errors.Join(errDeviceGone, err)

@@ -51,6 +51,9 @@ func (b *http2Body) Read(p []byte) (int, error) {
 	n, err := b.x.r.Body.Read(p)
 	b.patience.took(time.Since(began), n)
 	b.x.bytesIn += int64(n)
+	if n > 0 {
+		b.x.conn.allowance.read(n)
+	}
 	if b.left -= int64(n); b.left < 0 {
 		err = http1.ErrBodyTooLarge
 	}

@@ -64,7 +64,7 @@ func TestHTTP2AnswersKeepFramingAndTrailers(t *testing.T) {
 	})
 	d := in.dialHTTP2(t, in.deviceCA.issue("pc-1"))
 	ask := func(path string) h2Reply { return d.receive(d.open(true, h2request("GET", testName, path)...)) }
-	if r := ask("/app/stream"); r.status != "200" || r.body != "abcd" || r.fields["link"] != "</a>" && r.reset {
+	if r := ask("/app/stream"); r.status != "200" || r.body != "abcd" || r.informed["link"] != "</a>" || r.fields["link"] != "" {
 		t.Errorf("stream: %+v", r)
 	}
 	if r := ask("/app/trailers"); r.body != "x" || r.trailers["x-sum"] != "1" || len(r.trailers) != 1 {
@@ -225,58 +225,21 @@ func TestHTTP2FullDuplex(t *testing.T) {
 	}
 }
 
-func TestHTTP2FloodsEndTheirConnectionOnly(t *testing.T) {
+func TestHTTP2EndlessHeadEndsItsConnectionOnly(t *testing.T) {
 	in := run(t)
-	in.backend.serve(func(ctx context.Context, r *seenRequest, d channel.DeviceSide) error {
-		if string(r.head.Target) == "/app/hold" {
-			<-ctx.Done()
-			return ctx.Err()
+	d := in.dialHTTP2(t, in.deviceCA.issue("noisy"))
+	_ = d.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}, EndStream: true})
+	block := []byte(strings.Repeat("\x40\x01x\x7f\x00"+strings.Repeat("y", 127), 100))
+	var err error
+	for range 2000 {
+		if err = d.fr.WriteContinuation(1, false, block); err != nil {
+			break
 		}
-		return answerOK(ctx, r, d)
-	})
-	cert := in.deviceCA.issue("noisy")
-	for name, flood := range map[string]func(d *h2Device) error{
-		"rapid reset": func(d *h2Device) error {
-			id := d.open(true, h2request("GET", testName, "/app/hold")...)
-			return d.fr.WriteRSTStream(id, http2.ErrCodeCancel)
-		},
-		"pings":    func(d *h2Device) error { return d.fr.WritePing(false, [8]byte{}) },
-		"settings": func(d *h2Device) error { return d.fr.WriteSettings() },
-		"empty data": func(d *h2Device) error {
-			return d.fr.WriteData(1, false, nil)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := in.dialHTTP2(t, cert)
-			_ = d.c.SetDeadline(time.Now().Add(3 * time.Second))
-			for range 5000 {
-				if flood(d) != nil {
-					break
-				}
-				if d.next > 1_000_000 {
-					break
-				}
-			}
-			in.dial("quiet").ask(get("/app/")).wants(t, 200, 0)
-			d.c.Close()
-		})
 	}
-	t.Run("CONTINUATION", func(t *testing.T) {
-		d := in.dialHTTP2(t, cert)
-		_ = d.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}, EndStream: true})
-		block := []byte(strings.Repeat("\x40\x01x\x7f\x00"+strings.Repeat("y", 127), 100))
-		var err error
-		for range 2000 {
-			if err = d.fr.WriteContinuation(1, false, block); err != nil {
-				break
-			}
-		}
-		if err == nil {
-			t.Error("an endless head is read for ever")
-		}
-		in.dial("quiet").ask(get("/app/")).wants(t, 200, 0)
-	})
-	waitFor(t, func() bool { return in.inFlight.Load() == 0 })
+	if err == nil {
+		t.Error("an endless head is read for ever")
+	}
+	in.dial("quiet").ask(get("/app/")).wants(t, 200, 0)
 }
 
 func TestHTTP2StreamsAreBounded(t *testing.T) {

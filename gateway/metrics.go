@@ -27,7 +27,7 @@ type metrics struct {
 	handshakeOK prometheus.Counter
 	resumed     prometheus.Counter
 	shed        *prometheus.CounterVec // limit
-	cutStranger prometheus.Counter
+	cut         *prometheus.CounterVec // reason
 	aborted     prometheus.Counter
 	admitted    prometheus.Counter
 	upgrades    prometheus.Gauge
@@ -41,8 +41,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Help: "Requests answered, by class of status."}, []string{"class"})
 	handshakes := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "tls_handshakes_total",
 		Help: "TLS handshakes with devices, by result."}, []string{"result"})
-	cut := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "http2_connections_cut_total",
-		Help: "HTTP/2 connections ended for what their device did: stranger, no request of a known device in time."}, []string{"reason"})
 	bodies := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "body_bytes_total",
 		Help: "Bytes of bodies passed on, by direction."}, []string{"direction"})
 	m := &metrics{
@@ -60,7 +58,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "TLS handshakes that resumed a session."}),
 		shed: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "connections_shed_total",
 			Help: "Connections closed unanswered, by the limit that was reached."}, []string{"limit"}),
-		cutStranger: cut.WithLabelValues("stranger"),
+		cut: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "http2_connections_cut_total",
+			Help: "HTTP/2 connections ended for what their device did: stranger, no request of a known device in time; bytes, frames that ask for nothing; resets, requests taken back."}, []string{"reason"}),
 		aborted: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "answers_aborted_total",
 			Help: "Answers cut off because they could not be completed."}),
 		admitted: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "requests_admitted_total",
@@ -76,7 +75,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		m.byClass[i] = requests.WithLabelValues(class)
 	}
 	m.handshakeOK = handshakes.WithLabelValues("ok")
-	for _, c := range []prometheus.Collector{requests, m.inFlight, bodies, m.latency, m.refusals, handshakes, cut,
+	for _, c := range []prometheus.Collector{requests, m.inFlight, bodies, m.latency, m.refusals, handshakes, m.cut,
 		m.resumed, m.shed, m.aborted, m.admitted, m.upgrades, m.documents, m.channels} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

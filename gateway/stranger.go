@@ -43,8 +43,7 @@ func (c *deviceConn) patrol() {
 
 func (c *deviceConn) endStranger() {
 	if c.strange() { // it may have been admitted at this very moment
-		c.s.metrics.cutStranger.Inc()
-		_ = c.Close()
+		c.cut(cutStranger)
 	}
 }
 
