@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
@@ -143,6 +144,7 @@ func (a *Agent) init() {
 		s.registry = a.Registry
 		if s.registry == nil {
 			s.registry = prometheus.NewRegistry()
+			s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 		}
 		if err := s.registry.Register(collector{a}); err != nil {
 			a.log().Error("metrics not registered", "err", err)
