@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// The collector's settings of every role, for the sake of gateway and connection point. Go's default (GOGC=100) lets the heap grow to twice what is
-// live before it collects: right while little is live, which is nearly always, but at a peak it can take the process
-// over what the machine or its cgroup has, and the kernel kills it with every connection that it holds. So there is a
-// limit besides, near which the collector works harder instead of letting the heap grow. It is soft: nothing fails
-// because of it. A quarter stays for stacks, socket buffers and everybody else. Roles of one machine do not share it out:
-// below its limit each is collected as ever.
+// The collector's settings of every role, for the sake of gateway and connection point. Go's default (GOGC=100) lets
+// the heap grow to twice what is live before it collects: right while little is live, which is nearly always, but at a
+// peak it can take the process over what the machine or its control group has, and the kernel kills it with every
+// connection that it holds. So there is a limit besides, near which the collector works harder instead of letting the
+// heap grow. It is soft: nothing fails because of it. A quarter stays for stacks, socket buffers and everybody else.
+// Roles of one machine do not share it out: below its limit each is collected as ever.
 
 // memoryShare is the part of the memory there is that a role may fill, in percent.
 const memoryShare = 75
