@@ -52,7 +52,7 @@ func (a *app) gatewayCmd() *cobra.Command {
 }
 
 func (a *app) gatewayRunCmd() *cobra.Command {
-	r := &roleProcess{app: a, name: "gateway"}
+	r := &roleProcess{app: a, name: "gateway", served: true}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "run one gateway instance with a configuration file",

@@ -35,6 +35,7 @@ type roleProcess struct {
 	name   string // for logs: "gateway", "connection-point", …
 	config string // --config
 	user   int    // --user, from the parent
+	served bool   // under `up` its connections are handed to it, and it dials nobody
 
 	memory    int64                  // of the machine or control group; 0 when not known
 	inherited *supervise.Inheritance // nil when it stands alone
@@ -77,7 +78,7 @@ func (r *roleProcess) enter() error {
 	if r.inherited = inherited; inherited == nil {
 		return nil
 	}
-	r.report, err = confine.Apply(confine.Policy{Dir: ".", UID: r.user, KillWithParent: true})
+	r.report, err = confine.Apply(confine.Policy{Dir: ".", UID: r.user, NoInternet: r.served, KillWithParent: true})
 	return err
 }
 

@@ -14,7 +14,7 @@ import (
 
 // sampleServerCmd is the management server that `up` publishes when it is given none.
 func (a *app) sampleServerCmd() *cobra.Command {
-	r := &roleProcess{app: a, name: "sample-server"}
+	r := &roleProcess{app: a, name: "sample-server", served: true}
 	cmd := &cobra.Command{
 		Use: "sample-server", Short: "run the sample management server", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.runSampleServer(cmd.Context()) },
