@@ -56,7 +56,7 @@ func (s *Server) takeDevice(ctx context.Context, raw net.Conn) {
 		return
 	}
 	tune(raw)
-	c := &deviceConn{Conn: raw, s: s, source: src, place: place, address: raw.RemoteAddr().String()}
+	c := &deviceConn{Conn: raw, s: s, source: src, place: place, address: raw.RemoteAddr().String(), handshakeLeft: maxHandshakeBytes}
 	c.gone = func() {
 		s.conns.remove(c)
 		s.sources.closed(src)
@@ -73,6 +73,7 @@ func (s *Server) handshake(ctx context.Context, c *deviceConn) {
 	_ = c.SetDeadline(time.Now().Add(s.timeouts.Handshake))
 	err := c.tls.Handshake()
 	s.sources.established(c.place)
+	c.handshakeLeft = 0
 	if err != nil {
 		s.metrics.handshakes.WithLabelValues(handshakeResult(err)).Inc()
 		_ = c.Close()
@@ -85,6 +86,11 @@ func (s *Server) handshake(ctx context.Context, c *deviceConn) {
 		s.metrics.resumed.Inc()
 	}
 	c.identify()
+	if !c.carry() {
+		s.metrics.shed.WithLabelValues(string(shedLargeChains)).Inc()
+		_ = c.Close()
+		return
+	}
 	if state.NegotiatedProtocol == protocolHTTP2 {
 		c.allowance = newAllowance(s.ticks())
 		c.patrol()
@@ -106,6 +112,8 @@ func handshakeResult(err error) string {
 		return "alert"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
+	case errors.Is(err, errLargeHandshake):
+		return "too_large"
 	case errors.Is(err, net.ErrClosed):
 		return "stopping"
 	}

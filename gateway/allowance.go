@@ -114,9 +114,15 @@ func (a *allowance) passLocked(now int64) {
 
 var errFlood = errors.New("device sends without end and asks for nothing")
 
-// Read counts what an HTTP/2 device sends, below TLS.
+// Read counts what is sent in a handshake, and by an HTTP/2 device, below TLS.
 func (c *deviceConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if c.handshakeLeft > 0 {
+		if c.handshakeLeft -= n; c.handshakeLeft <= 0 {
+			return 0, errLargeHandshake
+		}
+		return n, err
+	}
 	if c.allowance != nil && n > 0 && !c.allowance.spend(n, c.s.ticks()) {
 		c.cut(cutBytes)
 		return 0, errFlood

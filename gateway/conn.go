@@ -26,6 +26,8 @@ type deviceConn struct {
 	place   *place // while the handshake is under way
 	address string // ip:port of the device
 
+	handshakeLeft int // bytes that the handshake may still take; 0 once it is over
+
 	// Fixed when the handshake is done.
 	tls   *tls.Conn
 	chain [][]byte // DER, as presented; nil without a client certificate
@@ -42,6 +44,7 @@ type deviceConn struct {
 
 	strangerTimer *time.Timer // of HTTP/2, nil before the first patrol
 	patrolled     atomic.Bool // strangerTimer runs
+	large         bool        // counts among the large chains of strangers
 
 	closing sync.Once
 	state   atomic.Int32 // of an HTTP/1.1 connection: connIdle, connBusy, connClosed
@@ -74,6 +77,7 @@ func (c *deviceConn) Close() error {
 		if c.strangerTimer != nil {
 			c.strangerTimer.Stop()
 		}
+		c.lightenLocked()
 		c.mu.Unlock()
 		if principal != nil {
 			principal.Close()
@@ -161,6 +165,7 @@ func (c *deviceConn) judgeLocked(snap *snapshot, now time.Time) *standing {
 	if c.principal == nil {
 		c.principal, c.evidence = channel.NewPrincipal(uint8(device.Kind), evidence, c.address), evidence
 	}
+	c.lightenLocked()
 	st.device, st.principal, st.entry = device, c.principal, c.entry
 	return st
 }

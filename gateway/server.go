@@ -91,6 +91,7 @@ type Server struct {
 	recheck     chan struct{}
 
 	inFlight    atomic.Int64
+	largeChains atomic.Int64 // connections that hold one and were not admitted yet
 	accessCount atomic.Uint64
 	draining    atomic.Bool
 	wasReady    atomic.Bool

@@ -55,6 +55,7 @@ const (
 	shedSource           shed = "connections_of_source"
 	shedHandshakes       shed = "handshakes"
 	shedSourceHandshakes shed = "handshakes_of_source"
+	shedLargeChains      shed = "large_chains"
 )
 
 // accept counts one more connection, with its handshake still to come, or says which limit forbids it. A connection

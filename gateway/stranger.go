@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"time"
 
 	"github.com/causeway-gateway/causeway/identity"
@@ -47,12 +48,51 @@ func (c *deviceConn) endStranger() {
 	}
 }
 
-// oversized reports whether the device presented more certificates than any proof has. They are never read, and
-// TLS holds them as long as the connection lives: one answer, and it ends.
-func (c *deviceConn) oversized() bool {
-	n := 0
+// What strangers can make TLS hold of certificates. A handshake that goes beyond any proof is cut before all of it
+// is in memory, and large chains, which are rare, have a bound over all connections that nobody was admitted on.
+const (
+	maxHandshakeBytes = identity.MaxEvidenceBytes + 32<<10
+	largeChainBytes   = 16 << 10
+	maxLargeChains    = 256
+)
+
+var errLargeHandshake = errors.New("handshake is larger than that of any device")
+
+// carry counts a large chain. It reports false when there are too many.
+func (c *deviceConn) carry() bool {
+	if c.chainBytes() <= largeChainBytes {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state.Load() == connClosed {
+		return false
+	}
+	if c.s.largeChains.Add(1) > maxLargeChains {
+		c.s.largeChains.Add(-1)
+		return false
+	}
+	c.large = true
+	return true
+}
+
+// lightenLocked ends the counting: the device is known, or the connection is closed.
+func (c *deviceConn) lightenLocked() {
+	if c.large {
+		c.large = false
+		c.s.largeChains.Add(-1)
+	}
+}
+
+func (c *deviceConn) chainBytes() (n int) {
 	for _, der := range c.chain {
 		n += len(der)
 	}
-	return len(c.chain) > identity.MaxChainCertificates || n > identity.MaxEvidenceBytes
+	return n
+}
+
+// oversized reports whether the device presented more certificates than any proof has. They are never read, and
+// TLS holds them as long as the connection lives: one answer, and it ends.
+func (c *deviceConn) oversized() bool {
+	return len(c.chain) > identity.MaxChainCertificates || c.chainBytes() > identity.MaxEvidenceBytes
 }

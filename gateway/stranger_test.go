@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +74,50 @@ func TestAdmittedDeviceOutlivesAStrangersTime(t *testing.T) {
 	ask("403")
 	d.receive(d.next) // who is admitted no more is a stranger
 	waitFor(t, func() bool { return in.Status().Connections == 0 })
+}
+
+// padded is a certificate of about n bytes.
+func (in *instance) padded(ca *testCA, name string, n int) tls.Certificate {
+	return ca.issue(name, func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: make([]byte, n)}}
+	})
+}
+
+func TestHandshakeWithAQuarterMegabyteOfJunkIsCut(t *testing.T) {
+	in := run(t)
+	cert := in.deviceCA.issue("pc-1")
+	for range 12 {
+		cert.Certificate = append(cert.Certificate, in.padded(in.deviceCA, "junk", 20<<10).Certificate[0])
+	}
+	c, err := tls.Dial("tcp", in.devices.Addr().String(), in.clientTLS(cert))
+	if err == nil {
+		_, err = c.Read(make([]byte, 1))
+		c.Close()
+	}
+	if err == nil {
+		t.Error("the gateway goes on")
+	}
+	waitFor(t, func() bool { return in.Status().Connections == 0 })
+}
+
+func TestStrangersWithLargeChainsShareOneBound(t *testing.T) {
+	in := run(t)
+	stranger, known := in.padded(newCA(t, "Device CA"), "x", 20<<10), in.padded(in.deviceCA, "pc-1", 20<<10)
+	in.largeChains.Store(maxLargeChains - 2)
+	for range 5 { // who is admitted does not count
+		in.dialTLS(in.clientTLS(known)).ask(get("/app/")).wants(t, 200, 0)
+	}
+	held := in.dialTLS(in.clientTLS(stranger))
+	held.ask(get("/app/")).wants(t, 403, causeway.CodeClientCertificateUntrusted)
+	in.dialHTTP2(t, stranger)
+	waitFor(t, func() bool { return in.largeChains.Load() == maxLargeChains })
+	if d := in.dialTLS(in.clientTLS(stranger)); !d.closed() {
+		t.Error("one more was let in")
+	}
+	in.dial("pc-2").ask(get("/app/")).wants(t, 200, 0) // others never notice
+	held.c.Close()
+	waitFor(t, func() bool { return in.largeChains.Load() == maxLargeChains-1 })
+	in.dialTLS(in.clientTLS(stranger)).ask(get("/app/")).wants(t, 403, causeway.CodeClientCertificateUntrusted)
 }
 
 func TestChainBeyondItsBoundsGetsOneAnswerAndTheEnd(t *testing.T) {
