@@ -64,7 +64,7 @@ func (a *app) printError(err error) {
 		}
 		fmt.Fprintf(a.stderr, "causeway: error: %s\n", oneLine(text))
 		if hint := causeway.Hint(e); hint != "" {
-			fmt.Fprintf(a.stderr, "causeway: hint: %s\n", oneLine(hint))
+			fmt.Fprintf(a.stderr, "causeway: hint: %s\n", oneLine(a.pasteable(hint)))
 		}
 	}
 }

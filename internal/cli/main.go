@@ -25,6 +25,7 @@ type app struct {
 	now    func() time.Time
 	getenv func(string) string
 
+	program   string          // how commands that we print begin; "" means causeway
 	stateFlag string          // --state, before defaults
 	interrupt <-chan struct{} // closed at the second interrupt: stop at once
 }
@@ -33,7 +34,7 @@ type app struct {
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, again, stop := interruptible(context.Background())
 	defer stop()
-	a := &app{stdout: stdout, stderr: stderr, now: time.Now, getenv: os.Getenv, interrupt: again}
+	a := &app{stdout: stdout, stderr: stderr, now: time.Now, getenv: os.Getenv, interrupt: again, program: programName(os.Args[0])}
 	root := a.rootCmd()
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {

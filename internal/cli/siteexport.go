@@ -71,7 +71,7 @@ The site may run meanwhile or not. DIR must be new or empty.`,
 		Example: `  causeway site export connection-point cp-1 /srv/cp-1`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return a.export(args[1], func(dir state, out string) (string, error) { return exportPoint(dir, args[0], &p, out) })
+			return a.export(args[1], func(dir state, out string) (string, error) { return a.exportPoint(dir, args[0], &p, out) })
 		},
 	}
 	cmd.Flags().BoolVar(&p.move, "move", false, "the connection point moves: this folder is kept fresh from now on, and not the one exported before")
@@ -159,7 +159,7 @@ func exportGateway(dir state, slotText string, p *exportPlan, out string) (strin
 		return "", err
 	}
 	return fmt.Sprintf("copy it to the gateway's host, which serves devices on %s and connection points on %s, and start it there:\n  %s\n",
-		cfg.DevicesListen, cfg.ChannelsListen, startLine("gateway", "DIR", p.systemd)), nil
+		cfg.DevicesListen, cfg.ChannelsListen, startLine("causeway", "gateway", "DIR", p.systemd)), nil
 }
 
 // listenOn puts the addresses of the flags into the configuration.
@@ -185,7 +185,7 @@ func (p *exportPlan) listenOn(cfg *gatewayConfig) error {
 }
 
 // exportPoint writes a connection point's folder, notes where it is for the site, and returns what to do next.
-func exportPoint(dir state, name string, p *exportPlan, out string) (string, error) {
+func (a *app) exportPoint(dir state, name string, p *exportPlan, out string) (string, error) {
 	id := causeway.ConnectionPointID(name)
 	if name == "" || strings.ContainsAny(name, `/\.`) {
 		return "", unknownRole(fs.ErrNotExist, fmt.Sprintf("connection point %q", name), dir.path("connection-points"))
@@ -221,7 +221,7 @@ func exportPoint(dir state, name string, p *exportPlan, out string) (string, err
 	if before != "" {
 		moved = fmt.Sprintf("the site keeps this folder fresh from now on, and %s no more: stop the connection point there\n", before)
 	}
-	return fmt.Sprintf("%sstart it with:\n  %s\n", moved, startLine("connection-point", out, p.systemd)), nil
+	return fmt.Sprintf("%sstart it with:\n  %s\n", moved, startLine(a.line(), "connection-point", out, p.systemd)), nil
 }
 
 // newHome is where a connection point runs that is exported to out.
@@ -255,11 +255,11 @@ func otherHome(file string, h home) (string, error) {
 }
 
 // startLine is how a role is started from a folder, or from /etc/causeway under its packaged unit.
-func startLine(role, dir string, systemd bool) string {
+func startLine(program, role, dir string, systemd bool) string {
 	if systemd {
 		return "systemctl enable --now causeway-" + role
 	}
-	return shellLine("causeway", role, "run", "--config", filepath.Join(dir, "config.yaml"))
+	return program + shellLine("", role, "run", "--config", filepath.Join(dir, "config.yaml"))
 }
 
 // unknownRole says which names there are.
