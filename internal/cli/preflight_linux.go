@@ -45,8 +45,8 @@ func checkPorts(address netip.Addr, port, instances int) error {
 	return errors.Join(errs...)
 }
 
-// checkServersAnswer connects to each server as a connection point will.
-func checkServersAnswer(ctx context.Context, servers []console.Published) error {
+// checkServersAnswer connects to each server as a connection point will, and returns what came of it, server by server.
+func checkServersAnswer(ctx context.Context, servers []console.Published) []error {
 	errs := make([]error, len(servers))
 	var g errgroup.Group
 	g.SetLimit(16)
@@ -54,7 +54,7 @@ func checkServersAnswer(ctx context.Context, servers []console.Published) error 
 		g.Go(func() error { errs[i] = checkServerAnswers(ctx, s); return nil })
 	}
 	_ = g.Wait() // the errors are in errs
-	return errors.Join(errs...)
+	return errs
 }
 
 func checkServerAnswers(ctx context.Context, s console.Published) error {

@@ -32,8 +32,8 @@ status, server, device, explain, logs, down. It listens on the admin socket and 
 Gateway instances and connection points run on hosts of their own, from folders that "causeway site export" writes.
 The documents are signed anew every hour, on every change and on SIGHUP; --cert is then read again, too. They lie in
 documents/ of the state folder, and the site keeps those of connection points fresh that were exported to run on this
-host. Servers that were added
-while it ran stay published; gateway addresses, connection points and device CAs are those of the flags.`,
+host. Servers stay
+published from start to start until "causeway server remove", also when their flag is gone; gateway addresses, connection points and device CAs are those of the flags.`,
 		Example: `  causeway site run --gateway-address 203.0.113.7 --publish updates=http://10.0.0.5:8080
   causeway site run --gateway-address 203.0.113.7:8443 --service-name gateway.example.com --cert chain.pem --key key.pem \
       --device-ca devices-ca.pem --publish-host apt.example.com=http://10.0.0.5 --connection-point cp-1 --connection-point cp-2
@@ -115,7 +115,7 @@ func (s *siteRun) checkServers(ctx context.Context) error {
 		}
 		s.asked = append(s.asked, p)
 	}
-	for _, err := range flatten(checkServersAnswer(ctx, s.asked)) {
+	for _, err := range checkServersAnswer(ctx, s.asked) {
 		switch {
 		case err == nil:
 		case errors.Is(err, causeway.ErrUsage):
@@ -143,7 +143,7 @@ func (s *siteRun) openStore(ctx context.Context) (err error) {
 	if err := s.newCredential(); err != nil {
 		return err
 	}
-	for _, do := range []func(context.Context) error{s.putGateway, s.putConnectionPoints, s.putDeviceCAs, s.publishServers} {
+	for _, do := range []func(context.Context) error{s.putGateway, s.putConnectionPoints, s.putDeviceCAs, s.publishServers, s.noteOthers} {
 		if err := do(ctx); err != nil {
 			return err
 		}
@@ -290,7 +290,7 @@ func (s *siteRun) announce(ctx context.Context) error {
 }
 
 func (s *siteRun) sayReady(r *ready) {
-	w, flag := s.app.stdout, shellLine("", "--state", string(s.dir))
+	w, flag, program := s.app.stdout, shellLine("", "--state", string(s.dir)), s.app.line()
 	fmt.Fprintf(w, "\nReady after %s. The site is for devices that call %s\n\n", seconds(s.app.now().Sub(s.since)), r.GatewayURL)
 	width := len("documents")
 	for _, p := range r.Published {
@@ -300,7 +300,7 @@ func (s *siteRun) sayReady(r *ready) {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, p.Name, p.URL)
 	}
 	if len(r.Published) == 0 {
-		fmt.Fprintf(w, "  No server is published yet: causeway server add NAME=URL%s\n", flag)
+		fmt.Fprintf(w, "  No server is published yet: %s server add NAME=URL%s\n", program, flag)
 	}
 	fmt.Fprintf(w, "\nFolders for the hosts of the gateway and of the connection points:\n\n")
 	for _, in := range s.gateway.Instances {
@@ -308,14 +308,14 @@ func (s *siteRun) sayReady(r *ready) {
 		if len(s.plan.hosts()) > 1 {
 			where = "  # for " + s.plan.places[in.Slot].host
 		}
-		fmt.Fprintf(w, "  causeway site export gateway %d DIR%s%s\n", in.Slot, flag, where)
+		fmt.Fprintf(w, "  %s site export gateway %d DIR%s%s\n", program, in.Slot, flag, where)
 	}
 	for _, cp := range s.points {
-		fmt.Fprintf(w, "  causeway site export connection-point %s DIR%s\n", cp.ID, flag)
+		fmt.Fprintf(w, "  %s site export connection-point %s DIR%s\n", program, cp.ID, flag)
 	}
 	fmt.Fprintf(w, "\n  %-*s  %s\n  %-*s  %s\n  %-*s  %s\n  %-*s  %s (read-only: /metrics /livez /readyz)\n",
 		width, "state", s.dir, width, "documents", s.dir.documents(), width, "logs", r.LogsDir, width, "admin", r.AdminURL)
-	fmt.Fprintf(w, "\nStop with Ctrl-C or: causeway down%s\n", flag)
+	fmt.Fprintf(w, "\nStop with Ctrl-C or: %s down%s\n", program, flag)
 }
 
 // serve waits for the end, and keeps documents and certificates fresh until then.

@@ -30,8 +30,8 @@ func (a *app) upCmd() *cobra.Command {
 		Long: `Start a load balancer, gateway instances and connection points on this machine, each a process of its own, and
 publish servers through them. Without --publish a sample server is started and published.
 
-It runs until Ctrl-C or "causeway down". Keys, names and ports stay the same from start to start; servers that
-were added while it ran stay published. Devices that hold a certificate of the site's own CA ("causeway device
+It runs until Ctrl-C or "causeway down". Keys, names and ports stay the same from start to start; servers
+stay published, whether a flag or "causeway server add" named them, until "causeway server remove". Devices that hold a certificate of the site's own CA ("causeway device
 cert") or of a --device-ca are let in.
 
 Its files are in the state folder (default $XDG_STATE_HOME/causeway, ~/.local/state/causeway or, for root,
@@ -59,7 +59,8 @@ type upRun struct {
 	app      *app
 	command  string // that was typed, for the audit log
 	plan     *upPlan
-	asked    []console.Published // what the flags publish
+	asked    []console.Published           // what the flags publish
+	silent   map[causeway.ServerName]error // of these, the ones that could not be reached, and why
 	dir      state
 	progress *progress
 	since    time.Time
@@ -68,7 +69,9 @@ type upRun struct {
 	log        *roleLog
 	store      *site.Store
 	credential string
-	firstUser  int // of the roles; 0 when they run as our user
+	firstUser  int                          // of the roles; 0 when they run as our user
+	kept       map[causeway.ServerName]bool // of asked, what was published by an earlier start already
+	letIn      string                       // external URL that answered a first request
 	sample     *net.TCPListener
 	gateway    site.Gateway
 	points     []site.ConnectionPoint
@@ -154,7 +157,7 @@ func (u *upRun) check(ctx context.Context) error {
 		}
 		u.asked = append(u.asked, p)
 	}
-	return errors.Join(checkPorts(u.plan.address, u.plan.port, u.plan.instances), checkServersAnswer(ctx, u.asked))
+	return errors.Join(checkPorts(u.plan.address, u.plan.port, u.plan.instances), u.checkServers(ctx))
 }
 
 // openStore opens the site store and brings it in line with the flags.
@@ -171,13 +174,16 @@ func (u *upRun) openStore(ctx context.Context) (err error) {
 	if u.store, err = site.Open(ctx, u.dir.site(), u.app.now); err != nil {
 		return err
 	}
+	if err := u.judgeSilent(ctx); err != nil {
+		return err
+	}
 	if err := u.newCredential(); err != nil {
 		return err
 	}
 	if err := u.listenForSample(ctx); err != nil {
 		return err
 	}
-	for _, do := range []func(context.Context) error{u.putGateway, u.putConnectionPoints, u.putDeviceCAs, u.publishServers} {
+	for _, do := range []func(context.Context) error{u.putGateway, u.putConnectionPoints, u.putDeviceCAs, u.publishServers, u.noteOthers} {
 		if err := do(ctx); err != nil {
 			return err
 		}
@@ -277,7 +283,7 @@ func (u *upRun) announce(ctx context.Context) error {
 	if err := u.setReady(r); err != nil {
 		return err
 	}
-	block := readyBlock{ready: r, state: u.dir, took: u.app.now().Sub(u.since), refused: refused, sample: u.sample != nil,
+	block := readyBlock{ready: r, state: u.dir, program: u.app.line(), letIn: u.letIn, took: u.app.now().Sub(u.since), refused: refused, sample: u.sample != nil,
 		dial: netip.AddrPortFrom(u.plan.dialAddress(), uint16(u.plan.port))}
 	return errors.Join(notify(u.app.getenv, "READY=1"), block.print(u.app.stdout))
 }

@@ -172,8 +172,11 @@ func (u *upRun) firstRequests(ctx context.Context) error {
 	v := u.visitor()
 	var errs []error
 	for _, s := range servers {
+		if u.silent[s.Name] != nil { // known, and said
+			continue
+		}
 		err := u.firstRequest(ctx, v, s)
-		if u.isAsked(s.Name) {
+		if u.isAsked(s.Name) && !u.kept[s.Name] {
 			errs = append(errs, err)
 		} else if err != nil { // it was published before: its trouble must not keep the others from starting
 			u.progress.note("note: %v", err)
@@ -211,6 +214,8 @@ func (u *upRun) firstRequest(ctx context.Context, v *visitor, s console.Publishe
 		return nil
 	case got.code != "":
 		return firstRequestError(s.Name, s.External, got)
+	case u.letIn == "":
+		u.letIn = s.External
 	}
 	return nil
 }
