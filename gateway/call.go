@@ -47,6 +47,7 @@ type call struct {
 // begin starts a call. What the last one left behind goes, its memory stays.
 func (c *call) begin(s *Server, conn *deviceConn) {
 	*c = call{s: s, conn: conn, req: c.req, head: c.head[:0], id: causeway.NewRequestID(), began: time.Now()}
+	c.req.Reset() // a refusal before Parse must not log what another device asked
 }
 
 // judge decides whether the request may pass: configuration, who asks, what is asked, for how much. On success the

@@ -343,6 +343,23 @@ func TestRefusalsOfOneSourceAreAggregated(t *testing.T) {
 	})
 }
 
+func TestUnreadableRequestIsNotLoggedAsAnothersRequest(t *testing.T) {
+	in := run(t)
+	cert := in.deviceCA.issue("pc-2")
+	for range 20 {
+		in.dial("pc-1").ask(get("/app/secret")).wants(t, 200, 0)
+		in.dialTLS(in.clientTLS(cert)).ask("GET /x HTTP/1.1\nHost: x\n\n").wants(t, 400, causeway.CodeBadRequest)
+		two := in.dialHTTP2(t, cert)
+		two.receive(two.open(true, h2request("GET", testName, "/app/secret")...))
+		two.receive(two.open(true, h2request("GET", testName, "/x", h2Field{"host", "evil.test"})...))
+		two.c.Close()
+	}
+	waitFor(t, func() bool { return strings.Contains(in.logs.String(), "bare") })
+	if logs := in.logs.String(); strings.Contains(logs, "secret") {
+		t.Errorf("a refusal tells what another device asked:\n%s", logs)
+	}
+}
+
 func TestLogValuesAreEscapedAndCut(t *testing.T) {
 	in := run(t)
 	d := in.dial("pc-1")

@@ -35,6 +35,12 @@ type Request struct {
 	framing framing
 }
 
+// Reset forgets the request, whose spans may soon be somebody else's bytes. The memory stays for the next Parse.
+func (r *Request) Reset() {
+	r.framing.reset()
+	*r = Request{Fields: r.Fields[:0], framing: r.framing}
+}
+
 // Parse reads a complete head: all bytes up to and including the empty line. Whatever it says after an error, the
 // connection must be closed: nobody knows where the next request begins. Errors are *causeway.Refusal.
 func (r *Request) Parse(head []byte, lim Limits) error {
@@ -61,9 +67,9 @@ func get(fields []Field, name string) []byte {
 }
 
 func (r *Request) parse(head []byte, lim Limits) *causeway.Refusal {
+	r.Reset()
+	r.Head = head
 	fr := &r.framing
-	fr.reset()
-	*r = Request{Head: head, Fields: r.Fields[:0], framing: *fr}
 	if len(head) > lim.MaxHeadBytes {
 		return causeway.Refuse(causeway.CodeHeadersTooLarge, "head of %d bytes", len(head))
 	}
