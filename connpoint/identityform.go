@@ -4,17 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"slices"
 
 	"github.com/causeway-gateway/causeway/identity"
-)
-
-// What a server is told about the device, beside Client-Cert (RFC 9440) and X-Causeway-Device-Id, which every
-// server gets.
-const (
-	formNginx  = "nginx"  // X-Client-Verify, X-Client-DN (RFC 2253), X-Client-Cert (URL-encoded PEM)
-	formApache = "apache" // X-SSL-Client-Verify, X-SSL-Client-S-DN and -I-DN (/CN=…), X-SSL-Client-M-Serial, X-SSL-Client-Cert (one-line PEM)
-	formNone   = "none"
+	"github.com/causeway-gateway/causeway/signed"
 )
 
 // identityNames are the names of all fields that this connection point sets itself. Whatever comes under one of
@@ -23,25 +15,6 @@ var identityNames = []string{
 	"Client-Cert", "Client-Cert-Chain", "X-Causeway-Device-Id", "Forwarded", "X-Request-Id", "Traceparent",
 	"X-Client-Verify", "X-Client-DN", "X-Client-Cert",
 	"X-SSL-Client-Verify", "X-SSL-Client-S-DN", "X-SSL-Client-I-DN", "X-SSL-Client-M-Serial", "X-SSL-Client-Cert",
-}
-
-// checkForms refuses a form that this version does not know: a server that waits for it would see no identity.
-func checkForms(forms []string) error {
-	for i, f := range forms {
-		switch f {
-		case formNginx, formApache:
-		case formNone:
-			if len(forms) > 1 {
-				return fmt.Errorf("identity form %q stands for no form and cannot be combined", f)
-			}
-		default:
-			return fmt.Errorf("identity form %q is not known; choose %s, %s or %s", f, formNginx, formApache, formNone)
-		}
-		if slices.Contains(forms[:i], f) {
-			return fmt.Errorf("identity form %q stands twice", f)
-		}
-	}
-	return nil
 }
 
 // identityLines renders the field lines that tell a server who the device is. They are the same for every request
@@ -64,13 +37,13 @@ func identityLines(d *identity.Device, forms []string) ([]byte, error) {
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.Leaf.Raw})
 	for _, f := range forms {
 		switch f {
-		case formNginx:
+		case signed.FormNginx:
 			b = append(b, "X-Client-Verify: SUCCESS\r\nX-Client-DN: "...)
 			b = appendRFC2253(b, subject)
 			b = append(b, "\r\nX-Client-Cert: "...)
 			b = appendEscaped(b, text)
 			b = append(b, "\r\n"...)
-		case formApache:
+		case signed.FormApache:
 			b = append(b, "X-SSL-Client-Verify: SUCCESS\r\nX-SSL-Client-S-DN: "...)
 			b = appendLegacy(b, subject)
 			b = append(b, "\r\nX-SSL-Client-I-DN: "...)

@@ -171,7 +171,7 @@ func (m outward) appendAbsolute(dst, ref []byte, scheme string, authority, path 
 		return dst, false // user information has no business in an answer
 	}
 	if port == "" {
-		port = defaultPort(scheme)
+		port = signed.DefaultPort(scheme)
 	}
 	// The own server first: two publications can share a host and a prefix.
 	if p := &m.target().place; p.host == host && p.port == port {
@@ -254,7 +254,7 @@ func (m outward) appendOrigin(dst, origin []byte) ([]byte, bool) {
 	u := url.URL{Host: string(authority)}
 	host, port := strings.ToLower(u.Hostname()), u.Port()
 	if port == "" {
-		port = defaultPort(scheme)
+		port = signed.DefaultPort(scheme)
 	}
 	switch p := &m.target().place; {
 	case p.host == host && p.port == port:

@@ -247,12 +247,12 @@ func FuzzLocationLeaksNothing(f *testing.F) {
 }
 
 func fuzzMapper(t *testing.T) outward {
-	p, err := parsePlace("http://10.0.0.5:8080")
+	p, err := signed.ParsePlace("http://10.0.0.5:8080")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return outward{&route{
-		targets: []*target{{place: p}},
+		targets: []*target{{place: newPlace(p)}},
 		outside: []outside{{authority: []byte(testService), host: testService, prefix: []byte("/app")}},
 	}, 0}
 }

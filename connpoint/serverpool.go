@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/signed"
 )
 
 // Bounds and times of connections to servers.
@@ -65,7 +66,7 @@ func controlAddress(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return fmt.Errorf("address %q: %w", address, err)
 	}
-	return checkResolved(ap.Addr())
+	return signed.CheckAddress(ap.Addr())
 }
 
 func unreachable(err error) error {

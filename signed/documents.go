@@ -102,11 +102,5 @@ type Server struct {
 	IdentityForms     []string            `json:"identity_forms,omitempty"`
 }
 
-// The values of Server.HostHeader.
-const (
-	HostInside  = "inside"
-	HostOutside = "outside"
-)
-
 // A Secret is text that does not print itself.
 type Secret string

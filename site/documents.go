@@ -123,8 +123,7 @@ func (s *Store) connectionPointDocument(c contents) signed.ConnectionPointDocume
 		d.Gateways = append(d.Gateways, sg)
 	}
 	for _, v := range c.servers {
-		d.Servers = append(d.Servers, signed.Server{Name: v.Name, URL: v.URL, CAs: v.CAs, ClientCertificate: v.ClientCertificate,
-			ClientKey: v.ClientKey, HostHeader: v.HostHeader, IdentityForms: v.IdentityForms})
+		d.Servers = append(d.Servers, v.Signed())
 	}
 	return d
 }

@@ -2,16 +2,13 @@ package site
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/policy"
@@ -29,54 +26,17 @@ type Server struct {
 	IdentityForms     []string      `json:"identity_forms,omitempty"`
 }
 
-// IdentityForms are the ways in which a server can be told who the device is, beside what every server gets.
-var IdentityForms = []string{"nginx", "apache", "none"}
+// Signed is how the connection points' document says it.
+func (v Server) Signed() signed.Server {
+	return signed.Server{Name: v.Name, URL: v.URL, CAs: v.CAs, ClientCertificate: v.ClientCertificate, ClientKey: v.ClientKey,
+		HostHeader: v.HostHeader, IdentityForms: v.IdentityForms}
+}
 
-// check says what is wrong with the server's definition on its own. What concerns the policy is left to
-// policy.Compile, which sees all servers together.
+// check says what is wrong with the server's definition on its own, as a connection point would. What concerns the
+// policy is left to policy.Compile, which sees all servers together.
 func (v *Server) check() error {
-	u, err := url.Parse(v.URL)
-	switch {
-	case err != nil:
-		return usage("write it as http://10.0.0.5:8080", "server %s: URL %q is malformed", v.Name, v.URL)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return usage("write it as http://10.0.0.5:8080", "server %s: URL %q does not start with http:// or https://", v.Name, v.URL)
-	case u.Hostname() == "":
-		return usage("write it as http://10.0.0.5:8080", "server %s: URL %q names no host", v.Name, v.URL)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return usage("give the address and at most a path", "server %s: URL %q holds more than an address and a path", v.Name, v.URL)
-	case u.Port() != "" && !validPort(u.Port()):
-		return usage("choose a port from 1 to 65535", "server %s: URL %q has a port that does not exist", v.Name, v.URL)
-	}
-	if v.HostHeader != "" && v.HostHeader != signed.HostInside && v.HostHeader != signed.HostOutside {
-		return usage("choose inside or outside", "server %s: host header %q is neither inside nor outside", v.Name, v.HostHeader)
-	}
-	for _, f := range v.IdentityForms {
-		if !slices.Contains(IdentityForms, f) {
-			return usage(fmt.Sprintf("choose from %v", IdentityForms), "server %s: identity form %q is not known", v.Name, f)
-		}
-	}
-	return v.checkCertificates(u.Scheme == "https")
-}
-
-func validPort(s string) bool {
-	n, err := strconv.Atoi(s)
-	return err == nil && n >= 1 && n <= 65535
-}
-
-func (v *Server) checkCertificates(https bool) error {
-	switch {
-	case !https && (v.CAs != "" || v.ClientCertificate != "" || v.ClientKey != ""):
-		return usage("write https:// in its URL, or leave the certificates out", "server %s: certificates are of no use to an http:// server", v.Name)
-	case (v.ClientCertificate == "") != (v.ClientKey == ""):
-		return usage("give both", "server %s: a client certificate and its key come together", v.Name)
-	case v.CAs != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(v.CAs)):
-		return usage("give certificates in PEM", "server %s: no certificate in its CAs", v.Name)
-	}
-	if v.ClientCertificate != "" {
-		if _, err := tls.X509KeyPair([]byte(v.ClientCertificate), []byte(v.ClientKey)); err != nil {
-			return usage("give the certificate and the key that belongs to it, both as PEM without a password", "server %s: client certificate: %v", v.Name, err)
-		}
+	if err := v.Signed().Check(); err != nil {
+		return usageError{err}
 	}
 	return nil
 }

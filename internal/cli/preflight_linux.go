@@ -3,12 +3,10 @@ package cli
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"syscall"
 	"time"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
+	"github.com/causeway-gateway/causeway/signed"
 )
 
 // probeTimeout is how long a server may take to take a connection before it counts as unreachable.
@@ -60,53 +59,30 @@ func checkServersAnswer(ctx context.Context, servers []console.Published) []erro
 func checkServerAnswers(ctx context.Context, s console.Published) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	u, err := url.Parse(s.URL)
+	v := storedServer(s).Signed()
+	if err := v.Check(); err != nil {
+		return misuse{err}
+	}
+	p, err := signed.ParsePlace(v.URL)
 	if err != nil {
-		return fmt.Errorf("server %s: %w", s.Name, err)
+		return misuse{err}
 	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	address := net.JoinHostPort(u.Hostname(), port)
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", address)
+	c, err := d.DialContext(ctx, "tcp", p.Address())
 	if err != nil {
 		return causeway.WithHint(fmt.Errorf("server %s cannot be reached at %s: %s", s.Name, s.URL, dialReason(err)),
 			"start the server or correct its URL; try it from this machine with: curl -v %s", s.URL)
 	}
 	defer c.Close()
-	if u.Scheme == "http" {
-		return nil
-	}
-	cfg, err := serverTLS(s, u.Hostname())
-	if err != nil {
-		return fmt.Errorf("server %s: %w", s.Name, err)
+	cfg, err := v.TLS()
+	if cfg == nil || err != nil {
+		return err
 	}
 	if err := tls.Client(c, cfg).HandshakeContext(ctx); err != nil {
 		return causeway.WithHint(fmt.Errorf("server %s at %s: TLS fails: %w", s.Name, s.URL, err),
 			"name the CA that signs its certificate with ca=FILE behind the URL, and check the name in the URL")
 	}
 	return nil
-}
-
-// serverTLS is how a connection point speaks TLS to a server.
-func serverTLS(s console.Published, name string) (*tls.Config, error) {
-	cfg := &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}
-	if s.CAs != "" {
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM([]byte(s.CAs)) {
-			return nil, causeway.WithHint(misuse{errors.New("the CA file holds no certificate")}, "give PEM")
-		}
-	}
-	if s.ClientCertificate != "" {
-		pair, err := tls.X509KeyPair([]byte(s.ClientCertificate), []byte(s.ClientKey))
-		if err != nil {
-			return nil, causeway.WithHint(misuse{fmt.Errorf("client certificate: %w", err)}, "give a certificate and its own key, both as PEM")
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }
 
 // dialReason is why a connection failed, without the address that the message names already.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/signed"
 )
 
 // A published is NAME=URL as a person writes it, with what may follow:
@@ -84,36 +85,10 @@ func checkServerFiles(what string, u *url.URL, ca, cert, key string) error {
 }
 
 func parseServerURL(flag, name, raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		if e, ok := err.(*url.Error); ok {
-			err = e.Err
-		}
-		return nil, badFlag(publishForm, "%s %s: URL %q is malformed: %v", flag, name, raw, err)
+	if _, err := signed.ParsePlace(raw); err != nil {
+		return nil, badFlag(publishForm, "%s %s: %v", flag, name, err)
 	}
-	wrong := ""
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		wrong = "does not start with http:// or https://"
-	case u.Hostname() == "":
-		wrong = "names no host"
-	case u.User != nil:
-		wrong = "holds a user name; use a client certificate instead"
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		wrong = "ends in a query or fragment; give the server's address and at most a path"
-	case u.Port() != "" && !validPort(u.Port()):
-		wrong = "has a port that does not exist"
-	}
-	if wrong != "" {
-		return nil, badFlag(publishForm, "%s %s: URL %q %s", flag, name, raw, wrong)
-	}
-	return u, nil
-}
-
-func validPort(s string) bool {
-	var n int
-	_, err := fmt.Sscanf(s, "%d", &n)
-	return err == nil && n >= 1 && n <= 65535
+	return url.Parse(raw)
 }
 
 // maxServerName is the longest short name of a server.

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/causeway-gateway/causeway"
-	"github.com/causeway-gateway/causeway/connpoint"
 	"github.com/causeway-gateway/causeway/console"
 	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
@@ -144,9 +143,7 @@ func storedServer(p console.Published) site.Server {
 // checkServer asks what connection points will say. They judge a server again, and would refuse a whole document for one
 // that they cannot serve.
 func checkServer(s site.Server) error {
-	err := connpoint.CheckServer(signed.Server{Name: s.Name, URL: s.URL, CAs: s.CAs, ClientCertificate: s.ClientCertificate, ClientKey: s.ClientKey,
-		HostHeader: s.HostHeader, IdentityForms: s.IdentityForms})
-	if err != nil {
+	if err := s.Signed().Check(); err != nil {
 		return misuse{err}
 	}
 	return nil
