@@ -132,7 +132,8 @@ type service struct {
 	logger *slog.Logger
 }
 
-// serve runs the service with its admin surface until ctx or the parent ends. When it returns, all of it is gone.
+// serve runs the service with its admin surface until ctx or the parent ends. When it returns, all of it is gone. The
+// admin surface goes last: an operator watches the drain through it.
 func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) error {
 	ctx, stop := r.inherited.Lifetime(ctx)
 	defer stop()
@@ -145,9 +146,13 @@ func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) erro
 	if err != nil {
 		return err
 	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	adminCtx, endAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	defer endAdmin()
 	g, ctx := errgroup.WithContext(ctx)
 	if admin != nil && s.admin != nil {
-		g.Go(func() error { return serveHTTP(ctx, console.NewHTTPServer(s.admin), admin) })
+		g.Go(func() error { return serveHTTP(adminCtx, console.NewHTTPServer(s.admin), admin) })
 	}
 	if s.reload != nil {
 		hangup := make(chan os.Signal, 1)
@@ -155,12 +160,20 @@ func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) erro
 		defer signal.Stop(hangup)
 		g.Go(func() error { onHangup(ctx, hangup, s.reload); return nil })
 	}
-	g.Go(func() error { return s.run(ctx) })
+	g.Go(func() error {
+		defer end()
+		defer endAdmin()
+		return s.run(ctx)
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		_ = notify(r.app.getenv, "STOPPING=1") // best effort: systemd sees the exit anyhow
+		return nil
+	})
 	if err := r.sayReady(s.ready); err != nil {
 		s.logger.Error("cannot say that the role is ready", "err", err)
 	}
 	err = g.Wait()
-	_ = notify(r.app.getenv, "STOPPING=1") // best effort: systemd sees the exit anyhow
 	if errors.Is(context.Cause(ctx), supervise.ErrParentGone) {
 		s.logger.Error("role stops: the parent process is gone")
 		return nil
