@@ -89,6 +89,11 @@ func (r *roleProcess) runGateway(ctx context.Context) error {
 	if err := r.confineAlone(cfg.Role, []string{filepath.Dir(r.config), cfg.CertificateFile, cfg.KeyFile}, cfg.DocumentsDir); err != nil {
 		return err
 	}
+	unlock, err := r.lockFolder(cfg.DocumentsDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	log, err := r.openLog(cfg.Role, "CMGService")
 	if err != nil {
 		return err

@@ -5,7 +5,9 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +22,17 @@ func (r *roleProcess) lockFolder(dir string) (release func(), err error) {
 	if r.inherited != nil || dir == "" {
 		return func() {}, nil
 	}
-	if err := makeRoleFolder(dir, 0); err != nil {
-		return nil, err
-	}
 	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeRoleFolder(dir, 0); err != nil {
+			return nil, err
+		}
+		f, err = os.Open(dir)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, causeway.WithHint(fmt.Errorf("documents_dir: %w", err),
+			"give it, and the folder of the configuration, to the user that this runs as: chown -R %d %s", os.Geteuid(), filepath.Dir(dir))
+	}
 	if err != nil {
 		return nil, causeway.WithHint(fmt.Errorf("documents_dir: %w", err), "make it, and let this user read and write it: mkdir -m 700 %s", dir)
 	}

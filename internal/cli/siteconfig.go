@@ -65,7 +65,7 @@ func gatewayYAML(c *gatewayConfig, systemd bool) string {
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
 	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
 	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
-	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
+	y.off("user", "65534", "user id to become when root starts it without systemd; first: chown -R 65534 the folder of this file")
 	if c.Limits != (gatewayLimits{}) {
 		y.gap()
 		fmt.Fprintln(&y, "limits:")
@@ -99,6 +99,6 @@ func connectionPointYAML(c *connectionPointConfig, systemd bool) string {
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
 	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
 	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
-	y.off("user", "65534", "user id to become when root starts it without systemd; the files must be readable for it")
+	y.off("user", "65534", "user id to become when root starts it without systemd; first: chown -R 65534 the folder of this file")
 	return y.String()
 }
