@@ -32,8 +32,8 @@ status, server, device, explain, logs, down. It listens on the admin socket and 
 Gateway instances and connection points run on hosts of their own, from folders that "causeway site export" writes.
 The documents are signed anew every hour, on every change and on SIGHUP; --cert is then read again, too. They lie in
 documents/ of the state folder, and the site keeps those of connection points fresh that were exported to run on this
-host. Servers stay
-published from start to start until "causeway server remove", also when their flag is gone; gateway addresses, connection points and device CAs are those of the flags.`,
+host. A server stays published from start to start until "causeway server remove", also when its flag is gone;
+gateway addresses, connection points and device CAs are those of the flags.`,
 		Example: `  causeway site run --gateway-address 203.0.113.7 --publish updates=http://10.0.0.5:8080
   causeway site run --gateway-address 203.0.113.7:8443 --service-name gateway.example.com --cert chain.pem --key key.pem \
       --device-ca devices-ca.pem --publish-host apt.example.com=http://10.0.0.5 --connection-point cp-1 --connection-point cp-2

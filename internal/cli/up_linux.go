@@ -30,9 +30,9 @@ func (a *app) upCmd() *cobra.Command {
 		Long: `Start a load balancer, gateway instances and connection points on this machine, each a process of its own, and
 publish servers through them. Without --publish a sample server is started and published.
 
-It runs until Ctrl-C or "causeway down". Keys, names and ports stay the same from start to start; servers
-stay published, whether a flag or "causeway server add" named them, until "causeway server remove". Devices that hold a certificate of the site's own CA ("causeway device
-cert") or of a --device-ca are let in.
+It runs until Ctrl-C or "causeway down". Keys, names and ports stay the same from start to start. A server stays
+published, whether a flag or "causeway server add" named it, until "causeway server remove". Devices that hold a
+certificate of the site's own CA ("causeway device cert") or of a --device-ca are let in.
 
 Its files are in the state folder (default $XDG_STATE_HOME/causeway, ~/.local/state/causeway or, for root,
 /var/lib/causeway): ready.json while it serves, ca.crt, devices/, and logs/ with a link to each role's logs.`,
