@@ -367,7 +367,7 @@ func (x *http1Call) send(b []byte) error {
 	if x.target != nil {
 		idle = x.target.idle
 		if x.upgraded {
-			idle = x.target.upgradeIdle
+			idle = policy.UpgradeIdleTimeout
 		}
 	}
 	_ = x.h.SetWriteDeadline(time.Now().Add(idle))

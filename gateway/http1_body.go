@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway/internal/http1"
+	"github.com/causeway-gateway/causeway/policy"
 )
 
 // An http1Body is the request body, or what an upgraded connection brings, as package channel reads it: on one
@@ -126,7 +127,7 @@ func (b *http1Body) readRaw(p []byte) (int, error) {
 	case <-b.refused: // what follows is no data of ours, or nobody wants it
 		return 0, errBodyClosed
 	}
-	idle := b.x.target.upgradeIdle
+	const idle = policy.UpgradeIdleTimeout
 	for {
 		if !b.begin(idle) {
 			return 0, errBodyClosed

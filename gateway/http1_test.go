@@ -681,6 +681,32 @@ func TestWebSocketPassesBothWays(t *testing.T) {
 	}
 }
 
+func TestImpatientRuleDoesNotCutAQuietWebSocket(t *testing.T) {
+	in := run(t)
+	const idle = 50 * time.Millisecond
+	in.apply(func(doc *signed.GatewayDocument) { doc.Publications[0].Rules[2].IdleTimeout = policy.Duration(idle) })
+	in.backend.serve(func(ctx context.Context, r *seenRequest, d channel.DeviceSide) error {
+		if err := d.Answer(head("101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket"), nil, false); err != nil {
+			return err
+		}
+		b := make([]byte, 5)
+		if _, err := io.ReadFull(r.Body, b); err != nil {
+			return err
+		}
+		return d.Data(b, true)
+	})
+	d := in.dial("pc-1")
+	d.send(get("/app/ws", "Connection: Upgrade", "Upgrade: websocket"))
+	if resp, err := http.ReadResponse(d.br, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	time.Sleep(4 * idle)
+	d.send("later")
+	if b, err := io.ReadAll(d.br); err != nil || string(b) != "later" {
+		t.Errorf("got %q, %v", b, err)
+	}
+}
+
 func TestRefusedUpgradeReadsNothingOfTheDevice(t *testing.T) {
 	in := run(t)
 	in.backend.serve(func(ctx context.Context, r *seenRequest, d channel.DeviceSide) error {

@@ -31,7 +31,6 @@ type Timeouts struct {
 	Handshake    time.Duration // of TLS: 10 s
 	Head         time.Duration // of a request, from its first byte: 10 s
 	KeepAlive    time.Duration // without a request: 120 s
-	UpgradeIdle  time.Duration // of an upgraded connection: 15 min
 	Drain        time.Duration // requests in flight have this long when Run ends: 30 s
 	Notice       time.Duration // health is 503 this long before listeners close: none
 	Stale        time.Duration // devices are refused this long after the document's valid_until: causeway.DocumentGrace
@@ -94,7 +93,6 @@ func (t Timeouts) or() Timeouts {
 		Handshake:    cmp.Or(t.Handshake, 10*time.Second),
 		Head:         cmp.Or(t.Head, 10*time.Second),
 		KeepAlive:    cmp.Or(t.KeepAlive, 120*time.Second),
-		UpgradeIdle:  cmp.Or(t.UpgradeIdle, 15*time.Minute),
 		Drain:        cmp.Or(t.Drain, 30*time.Second),
 		Notice:       t.Notice,
 		Stale:        cmp.Or(t.Stale, causeway.DocumentGrace),
@@ -114,7 +112,6 @@ func (t Timeouts) check() error {
 		{"Handshake", t.Handshake, time.Minute},
 		{"Head", t.Head, 5 * time.Minute},
 		{"KeepAlive", t.KeepAlive, time.Hour},
-		{"UpgradeIdle", t.UpgradeIdle, 24 * time.Hour},
 		{"Drain", t.Drain, time.Hour},
 		{"Notice", t.Notice, 10 * time.Minute},
 		{"Stale", t.Stale, 365 * 24 * time.Hour},

@@ -46,7 +46,6 @@ type target struct {
 	maxBodyBytes  int64
 	answerTimeout time.Duration
 	idle          time.Duration
-	upgradeIdle   time.Duration
 }
 
 // compile checks everything in a document and builds the snapshot of it. Nothing of the server changes before all
@@ -127,10 +126,7 @@ func (s *Server) attach(snap *snapshot) {
 		for j, r := range p.Rules {
 			t := &target{publication: p.Name, gate: g, quota: device,
 				maxBodyBytes: r.MaxBodyBytes, answerTimeout: time.Duration(r.AnswerTimeout),
-				idle: cmp.Or(time.Duration(r.IdleTimeout), policy.DefaultIdleTimeout), upgradeIdle: s.timeouts.UpgradeIdle}
-			if set := snap.doc.Publications[i].Rules; j < len(set) && set[j].IdleTimeout > 0 {
-				t.upgradeIdle = time.Duration(set[j].IdleTimeout)
-			}
+				idle: cmp.Or(time.Duration(r.IdleTimeout), policy.DefaultIdleTimeout)}
 			t.quota.rule = ruleKey{p.Name, r.Path}
 			t.quota.ruleRate = perSecond(r.RatePerSecond, r.Burst)
 			t.quota.ruleConcurrency = max(0, r.Concurrency)

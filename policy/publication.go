@@ -34,7 +34,7 @@ type Rule struct {
 	// AnswerTimeout is how long the server may take to begin its answer. Zero means DefaultAnswerTimeout.
 	AnswerTimeout Duration `json:"answer_timeout,omitzero"`
 	// IdleTimeout is how long a body may pause, either way. Zero means DefaultIdleTimeout. An upgraded connection
-	// may pause for DefaultUpgradeIdleTimeout at least.
+	// may pause for UpgradeIdleTimeout, whatever stands here.
 	IdleTimeout Duration `json:"idle_timeout,omitzero"`
 	// WebSocket allows the upgrade to WebSocket, the only one there is.
 	WebSocket bool `json:"websocket,omitempty"`
@@ -48,14 +48,17 @@ type Rule struct {
 
 // What a zero field of Rule or Publication means.
 const (
-	DefaultMaxBodyBytes       = 8 << 30 // bodies are never held, so this guards the server's disk, not our memory
-	DefaultAnswerTimeout      = 120 * time.Second
-	DefaultIdleTimeout        = 60 * time.Second
-	DefaultUpgradeIdleTimeout = 15 * time.Minute
-	DefaultRatePerSecond      = 1000
-	DefaultBurst              = 2000
-	DefaultConcurrency        = 256
-	DefaultMaxInFlight        = 4096
+	DefaultMaxBodyBytes  = 8 << 30 // bodies are never held, so this guards the server's disk, not our memory
+	DefaultAnswerTimeout = 120 * time.Second
+	DefaultIdleTimeout   = 60 * time.Second
+	DefaultRatePerSecond = 1000
+	DefaultBurst         = 2000
+	DefaultConcurrency   = 256
+	DefaultMaxInFlight   = 4096
+
+	// UpgradeIdleTimeout is how long an upgraded connection may pause: no shorter than a body, which a rule cannot
+	// grant more, and long enough for the heartbeats of what runs over WebSockets.
+	UpgradeIdleTimeout = 15 * time.Minute
 
 	// Unlimited, in RatePerSecond, Burst, Concurrency or MaxInFlight, sets no bound.
 	Unlimited = -1
