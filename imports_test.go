@@ -4,8 +4,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,30 +29,24 @@ const (
 )
 
 var layers = map[string]layer{
-	"":               words,
-	"channel":        mechanisms,
-	"identity":       mechanisms,
-	"policy":         mechanisms,
-	"signed":         mechanisms,
-	"siteca":         mechanisms,
-	"sitetoken":      mechanisms,
-	"content":        mechanisms,
-	"arm":            mechanisms,
-	"desired":        mechanisms,
-	"site":           mechanisms,
-	"cmtrace":        mechanisms,
-	"internal/http1": mechanisms, // strict HTTP/1.1, but it knows which headers carry our identity
-	"gateway":        roles,
-	"connpoint":      roles,
-	"console":        roles,
-	"cloudmgr":       roles,
-	"device":         roles,
-	"fabric":         ground,
-	"internal/cli":   edge,
-	"cmd":            edge,
-	"e2e":            edge,
-	"bench":          edge,
-	"tools":          edge,
+	"":                words,
+	"channel":         mechanisms,
+	"identity":        mechanisms,
+	"policy":          mechanisms,
+	"signed":          mechanisms,
+	"siteca":          mechanisms,
+	"site":            mechanisms,
+	"cmtrace":         mechanisms,
+	"internal/http1":  mechanisms, // strict HTTP/1.1, but it knows which headers carry our identity
+	"gateway":         roles,
+	"connpoint":       roles,
+	"console":         roles,
+	"fabric":          ground,
+	"internal/cli":    edge,
+	"internal/sample": edge, // a program of its own, which internal/cli starts
+	"cmd":             edge,
+	"e2e":             edge,
+	"bench":           edge,
 }
 
 // layerOf finds the longest entry that pkg lies under; what has none under internal is a helper.
@@ -77,7 +73,7 @@ func mayImport(from, to string) bool {
 	b, _ := layerOf(to)
 	switch {
 	case a == edge:
-		return b != edge || to == "internal/cli"
+		return b != edge || to == "internal/cli" || to == "internal/sample"
 	case b == roles || b == ground || b == edge:
 		return a == ground && b == ground
 	case a == helpers:
@@ -91,8 +87,10 @@ func within(child, parent string) bool {
 	return child == parent || parent != "" && strings.HasPrefix(child, parent+"/")
 }
 
-func TestImportsPointDownTheLayers(t *testing.T) {
-	seen := 0
+// eachFile calls do for every Go file of ours that is no test, with its package.
+func eachFile(t *testing.T, do func(path, pkg string)) {
+	t.Helper()
+	packages := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -110,17 +108,35 @@ func TestImportsPointDownTheLayers(t *testing.T) {
 		if pkg == "." {
 			pkg = ""
 		}
+		packages[pkg] = true
+		do(path, pkg)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range layers {
+		lies := func(p string) bool { return p == pkg || strings.HasPrefix(p, pkg+"/") }
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(packages)), lies) {
+			t.Errorf("no file of package %q was looked at: take it out of layers", pkg)
+		}
+	}
+}
+
+func TestImportsPointDownTheLayers(t *testing.T) {
+	seen := 0
+	eachFile(t, func(path, pkg string) {
 		if _, known := layerOf(pkg); !known {
 			t.Errorf("package %q stands in no layer: add it to layers and to ARCHITECTURE.md", pkg)
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		for _, spec := range file.Imports {
 			target, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
-				return err
+				t.Fatal(err)
 			}
 			if target != module && !strings.HasPrefix(target, module+"/") {
 				continue
@@ -130,11 +146,7 @@ func TestImportsPointDownTheLayers(t *testing.T) {
 				t.Errorf("%s imports %q: imports point edge → roles → mechanisms → helpers → words", path, to)
 			}
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if seen == 0 {
 		t.Error("no import of ours was found: the test looks in the wrong place")
 	}
@@ -171,32 +183,18 @@ func TestTheImportRuleRefusesWhatItShould(t *testing.T) {
 
 // TestOnlyTheEdgeReadsTheEnvironment keeps settings in one place: a role is given what it needs.
 func TestOnlyTheEdgeReadsTheEnvironment(t *testing.T) {
-	for pkg := range layers {
-		if l, _ := layerOf(pkg); pkg == "" || l == edge {
-			continue
+	eachFile(t, func(path, pkg string) {
+		if l, _ := layerOf(pkg); l == edge {
+			return
 		}
-		files, err := filepath.Glob(filepath.FromSlash(pkg) + "/*.go")
+		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, path := range files {
-			if strings.HasSuffix(path, "_test.go") {
-				continue
-			}
-			for _, call := range []string{"os.Getenv(", "os.LookupEnv(", "os.Exit(", "context.Background()", "log.Fatal"} {
-				if contains(t, path, call) {
-					t.Errorf("%s uses %s: only internal/cli does", path, call)
-				}
+		for _, call := range []string{"os.Getenv(", "os.LookupEnv(", "os.Exit(", "context.Background()", "log.Fatal"} {
+			if strings.Contains(string(text), call) {
+				t.Errorf("%s uses %s: only internal/cli does", path, call)
 			}
 		}
-	}
-}
-
-func contains(t *testing.T, path, call string) bool {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Contains(string(text), call)
+	})
 }
