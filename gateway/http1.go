@@ -249,7 +249,8 @@ func (x *http1Call) refuse(ctx context.Context, err error) bool {
 	case causeway.CodeBadRequest, causeway.CodeRequestTimeout, causeway.CodeBodyTooLarge:
 		x.closing = true
 	}
-	x.closing = x.closing || p.close || x.s.draining.Load() || x.req.Expect100
+	// What follows an upgrade may be of the other protocol, if the device could not wait for our word.
+	x.closing = x.closing || p.close || x.s.draining.Load() || x.req.Expect100 || x.req.Upgrade != nil
 	if x.body.rd != nil && !x.body.eof.Load() || x.req.BodyBytes > maxDiscardBytes {
 		x.closing = true // where the next request would begin is far away, or unknown
 	}

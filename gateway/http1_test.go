@@ -707,6 +707,27 @@ func TestImpatientRuleDoesNotCutAQuietWebSocket(t *testing.T) {
 	}
 }
 
+func TestBytesBehindARefusedUpgradeAreNoRequest(t *testing.T) {
+	in := run(t)
+	d := in.dial("pc-1")
+	// To the device these may be the first bytes of the other protocol.
+	d.ask(get("/app/", "Connection: Upgrade", "Upgrade: websocket")+get("/app/next")).wants(t, 400, 0)
+	if !d.closed() {
+		t.Error("connection goes on")
+	}
+	in.backend.serve(func(context.Context, *seenRequest, channel.DeviceSide) error {
+		return causeway.Refuse(causeway.CodeConnectorBadAnswer, "no")
+	})
+	d = in.dial("pc-1")
+	d.ask(get("/app/ws", "Connection: Upgrade", "Upgrade: websocket")+get("/app/next")).wants(t, 502, 0)
+	if !d.closed() {
+		t.Error("connection goes on")
+	}
+	if n := len(in.backend.requests()); n != 1 {
+		t.Errorf("%d requests passed", n)
+	}
+}
+
 func TestRefusedUpgradeReadsNothingOfTheDevice(t *testing.T) {
 	in := run(t)
 	in.backend.serve(func(ctx context.Context, r *seenRequest, d channel.DeviceSide) error {
