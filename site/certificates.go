@@ -27,14 +27,6 @@ func Thumbprint(c *x509.Certificate) string {
 	return hex.EncodeToString(h[:])
 }
 
-func thumbprintOfPEM(text []byte) string {
-	c, err := parseCertificate(text)
-	if err != nil {
-		return ""
-	}
-	return Thumbprint(c)
-}
-
 // DeviceCAs returns the organisation's authorities. The site's own, DeviceCA, is not among them.
 func (s *Store) DeviceCAs(ctx context.Context) (out []DeviceCA, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {

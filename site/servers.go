@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/causeway-gateway/causeway"
@@ -131,7 +132,7 @@ func (s *Store) SetServer(ctx context.Context, by string, name causeway.ServerNa
 		if err := out.check(); err != nil {
 			return err
 		}
-		r.Detail["before"], r.Detail["after"] = all[i].detail(), out.detail()
+		maps.Copy(r.Detail, changeOf(&all[i], &out))
 		return s.putServer(ctx, tx, out)
 	})
 	return out, err
@@ -233,7 +234,16 @@ func publications(servers []Server) []policy.Publication {
 	return out
 }
 
-// detail is what the audit log keeps of a server.
+// changeOf is what the audit log keeps of a change. Of a key it keeps that it is another one, and nothing of the key.
+func changeOf(before, after *Server) map[string]any {
+	d := map[string]any{"before": before.detail(), "after": after.detail()}
+	if before.ClientKey != after.ClientKey {
+		d["client_key"] = "changed"
+	}
+	return d
+}
+
+// detail is what the audit log keeps of a server: every field but the key, certificates by their thumbprints.
 func (v *Server) detail() map[string]any {
 	d := map[string]any{"url": v.URL}
 	if v.Host != "" {
@@ -251,10 +261,28 @@ func (v *Server) detail() map[string]any {
 	if len(v.IdentityForms) > 0 {
 		d["identity_forms"] = v.IdentityForms
 	}
+	if v.MaxInFlight != 0 {
+		d["max_in_flight"] = v.MaxInFlight
+	}
+	if v.CAs != "" {
+		d["cas"] = thumbprintsOfPEM(v.CAs)
+	}
 	if v.ClientCertificate != "" {
-		d["client_certificate"] = thumbprintOfPEM([]byte(v.ClientCertificate))
+		d["client_certificate"] = thumbprintsOfPEM(v.ClientCertificate)
 	}
 	return d
+}
+
+// thumbprintsOfPEM names every certificate of a PEM text.
+func thumbprintsOfPEM(text string) []string {
+	out := []string{}
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return out
+		}
+		out = append(out, Thumbprint(&x509.Certificate{Raw: block.Bytes}))
+	}
 }
 
 // parseCertificate reads the first certificate of a PEM text.
