@@ -1,7 +1,5 @@
 package http1
 
-import "strings"
-
 // longestDropped bounds the names that are looked up as a whole; longer ones can only match a prefix.
 const longestDropped = 40
 
@@ -179,17 +177,4 @@ func (r *Request) Inward(f *Field) bool {
 // Outward reports whether field f of this answer may travel outward.
 func (r *Response) Outward(f *Field) bool {
 	return !DroppedOutward(f.Name) && !r.framing.names(f.Name)
-}
-
-// NamedInConnection reports whether one of the Connection values (of a request that did not come through Parse)
-// names the field.
-func NamedInConnection(values []string, name string) bool {
-	for _, v := range values {
-		for token := range strings.SplitSeq(v, ",") {
-			if EqualFold(strings.Trim(token, " \t"), name) {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -60,12 +60,3 @@ func TestForgedIdentityAndOverriddenMethodNeverTravelInward(t *testing.T) {
 		}
 	}
 }
-
-func TestNamedInConnection(t *testing.T) {
-	values := []string{"close, X-A", " x-b\t,"}
-	for name, want := range map[string]bool{"X-A": true, "x-B": true, "X": false, "X-A, X-B": false} {
-		if got := NamedInConnection(values, name); got != want {
-			t.Errorf("%q: got %v, want %v", name, got, want)
-		}
-	}
-}
