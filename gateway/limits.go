@@ -77,7 +77,7 @@ func (l Limits) check() error {
 		{"MaxHeadBytes", l.MaxHeadBytes, 1 << 10, 64 << 10},
 		{"MaxTargetBytes", l.MaxTargetBytes, 256, 64 << 10},
 		{"MaxFields", l.MaxFields, 8, 1000},
-		{"MaxAnswerHeadBytes", l.MaxAnswerHeadBytes, 1 << 10, 256 << 10},
+		{"MaxAnswerHeadBytes", l.MaxAnswerHeadBytes, 1 << 10, 64 << 10},
 		{"RefusalsPerSecond", l.RefusalsPerSecond, 1, 1 << 20},
 	} {
 		if f.n < f.min || f.n > f.max {
