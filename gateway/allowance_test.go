@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/causeway-gateway/causeway/channel"
@@ -260,8 +259,8 @@ func TestHTTP2FloodsAreCut(t *testing.T) {
 func (in *instance) libraryClient(t *testing.T, cert tls.Certificate) *http.Client {
 	cfg := in.clientTLS(cert)
 	cfg.NextProtos = []string{"h2"}
-	tr := &http2.Transport{TLSClientConfig: cfg, StrictMaxConcurrentStreams: true,
-		DialTLSContext: func(ctx context.Context, network, _ string, cfg *tls.Config) (c net.Conn, err error) {
+	tr := &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true, HTTP2: &http.HTTP2Config{StrictMaxConcurrentRequests: true},
+		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, in.devices.Addr().String())
 		}}
 	t.Cleanup(tr.CloseIdleConnections)
