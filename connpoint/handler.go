@@ -72,7 +72,7 @@ func (h *handler) serve(ctx context.Context, in inbound) {
 
 // fault ends one request that met a mistake of ours; the others go on.
 func (x *exchange) fault(r any) {
-	x.handler.log.Error("request handler failed", "request_id", x.in.ID().String(), "err", fmt.Sprint(r), "stack", string(debug.Stack()))
+	x.handler.log.Error("panic while serving a request", "request_id", x.in.ID().String(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	x.in.Refuse(causeway.CodeConnectorInternalError, channel.Final)
 	if x.conn != nil {
 		x.conn.close()

@@ -60,7 +60,7 @@ func (x *exchange) inBackground(send func()) {
 		defer close(running)
 		defer func() {
 			if r := recover(); r != nil {
-				x.handler.log.Error("request sender failed", "request_id", x.in.ID().String(), "err", fmt.Sprint(r), "stack", string(debug.Stack()))
+				x.handler.log.Error("panic while sending a request", "request_id", x.in.ID().String(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 				x.conn.close()
 			}
 		}()
