@@ -53,7 +53,7 @@ func TestCompileNamesPublicationAndField(t *testing.T) {
 		{"ConfigMgr's content service", []Publication{{Name: "DownloadRestService.svc"}}, "reserved"},
 		{"ServiceMetadata", []Publication{{Name: "ServiceMetadata"}}, "reserved"},
 		{"name twice", []Publication{{Name: "a"}, {Name: "a"}}, `publication "a"|twice`},
-		{"name twice in other case", []Publication{{Name: "a"}, {Name: "A", Host: "a.example"}}, `publication "A"|twice`},
+		{"name twice in other case", []Publication{{Name: "a"}, {Name: "A", Host: "a.example"}}, `publication "A"|not allowed`},
 		{"host that is the service name", []Publication{{Name: "a", Host: "GATEWAY.example"}}, `host "gateway.example" is taken`},
 		{"host twice", []Publication{{Name: "a", Host: "x.example"}, {Name: "b", Host: "X.example"}}, `publication "b"|host`},
 		{"host with a port", []Publication{{Name: "a", Host: "x.example:443"}}, "host"},

@@ -192,7 +192,7 @@ func (s *Set) enter(path []byte, has traits) (at entrance, reason string) {
 	if reason = plain(segment); reason != "" {
 		return at, reason
 	}
-	var buf [maxNameBytes]byte
+	var buf [MaxNameBytes]byte
 	n, fits := decode(segment, buf[:])
 	if !fits {
 		return at, ""

@@ -13,21 +13,23 @@ import (
 	"github.com/causeway-gateway/causeway/internal/http1"
 )
 
-const maxNameBytes = 63
+// MaxNameBytes is the longest short name of a server.
+const MaxNameBytes = 63
 
-// checkName takes what can stand in a URL without escapes and is not one of ConfigMgr's own words.
-func checkName(name causeway.ServerName) error {
-	if len(name) == 0 || len(name) > maxNameBytes {
-		return fmt.Errorf("has %d characters, want 1 to %d", len(name), maxNameBytes)
-	}
-	for i, c := range []byte(name) {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && (i == 0 || c != '-' && c != '_' && c != '.') {
-			return fmt.Errorf("%q: want letters and digits, and any of -_. behind the first", name)
-		}
+// CheckName takes a server's short name: what can stand in a URL without escapes, in lower case so that no two names
+// look alike, and not one of ConfigMgr's own words. Nobody else judges names.
+func CheckName(name causeway.ServerName) error {
+	if len(name) == 0 || len(name) > MaxNameBytes {
+		return fmt.Errorf("has %d characters, want 1 to %d", len(name), MaxNameBytes)
 	}
 	if IsReserved(string(name)) {
 		return fmt.Errorf("%q is reserved for ConfigMgr's own URLs", name)
+	}
+	for i, c := range []byte(name) {
+		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !letter && (i == 0 || c != '-' && c != '_' && c != '.') {
+			return fmt.Errorf("%q is not allowed: want a-z and 0-9, and any of -_. behind the first", name)
+		}
 	}
 	return nil
 }
@@ -80,7 +82,7 @@ func isLabel(s string) bool {
 
 // fill checks a publication and fills in what zero fields mean.
 func (p *Publication) fill() error {
-	if err := checkName(p.Name); err != nil {
+	if err := CheckName(p.Name); err != nil {
 		return fmt.Errorf("name %w", err)
 	}
 	if p.Host != "" {

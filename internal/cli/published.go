@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -47,8 +48,8 @@ func parsePublishedHost(flag, text string) (p published, err error) {
 		return p, err
 	}
 	p.Name = causeway.ServerName(strings.ReplaceAll(p.Host, ".", "-"))
-	if len(p.Name) > maxServerName {
-		p.Name = p.Name[:maxServerName]
+	if len(p.Name) > policy.MaxNameBytes {
+		p.Name = p.Name[:policy.MaxNameBytes]
 	}
 	return p, p.parseURL(flag, host, rest)
 }
@@ -91,20 +92,11 @@ func parseServerURL(flag, name, raw string) (*url.URL, error) {
 	return url.Parse(raw)
 }
 
-// maxServerName is the longest short name of a server.
-const maxServerName = 63
-
-// checkServerName applies the rules of short names: one path segment that needs no escape.
+// checkServerName refuses what cannot be a server's short name, with a hint.
 func checkServerName(flag, name string) error {
-	const rule = "a name has 1 to 63 of a-z, 0-9, '-', '_' and '.', and starts with a letter or digit"
-	if len(name) > maxServerName {
-		return badFlag(rule, "%s: name %q is too long", flag, name)
-	}
-	for i, c := range []byte(name) {
-		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
-		if !letter && (i == 0 || c != '-' && c != '_' && c != '.') {
-			return badFlag(rule, "%s: name %q is not allowed", flag, name)
-		}
+	if err := policy.CheckName(causeway.ServerName(name)); err != nil {
+		return badFlag("a name has 1 to 63 of a-z, 0-9, '-', '_' and '.', starts with a letter or digit, and is not one of ConfigMgr's own, such as ccm_…",
+			"%s: name %v", flag, err)
 	}
 	return nil
 }
