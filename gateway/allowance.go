@@ -15,6 +15,7 @@ import (
 const (
 	// http2Window is what a device may have sent of bodies that were not read yet, over all streams.
 	http2Window       = 1 << 20
+	http2StreamWindow = 256 << 10
 	allowanceBytes    = 256<<10 + http2Window
 	maxAllowanceBytes = 4 << 20 // a connection that was good for hours is not owed a flood
 	requestBytes      = 64 << 10
@@ -84,12 +85,16 @@ const (
 	outcomeReset                   // the device took it back before, within rapidReset
 )
 
-// end follows begin. It reports false when the connection must end.
-func (a *allowance) end(o outcome, now int64) bool {
+// end follows begin. Of the body, unread bytes may have come for nothing, because the answer did not need them: that
+// is the answer's doing. It reports false when the connection must end.
+func (a *allowance) end(o outcome, unread int64, now int64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.passLocked(now)
 	a.open--
+	if o != outcomeReset {
+		a.earnLocked(min(unread, http2StreamWindow))
+	}
 	switch o {
 	case outcomeAnswered:
 		a.earnLocked(requestBytes)
@@ -131,8 +136,8 @@ func (c *deviceConn) Read(p []byte) (int, error) {
 }
 
 // settle closes the account of one request.
-func (c *deviceConn) settle(o outcome) {
-	if !c.allowance.end(o, c.s.ticks()) {
+func (c *deviceConn) settle(o outcome, unread int64) {
+	if !c.allowance.end(o, unread, c.s.ticks()) {
 		c.cut(cutResets)
 	}
 }

@@ -46,7 +46,7 @@ func TestAllowanceOfOrdinaryWork(t *testing.T) {
 				}
 				a.read(10)
 			}
-			return a.end(outcomeAnswered, *now)
+			return a.end(outcomeAnswered, 0, *now)
 		},
 		"a download of 10 GB with a window update for every frame": func(a *allowance, now *int64) bool {
 			a.begin()
@@ -56,12 +56,12 @@ func TestAllowanceOfOrdinaryWork(t *testing.T) {
 					return false
 				}
 			}
-			return a.end(outcomeAnswered, *now)
+			return a.end(outcomeAnswered, 0, *now)
 		},
 		"requests with large heads, all answered": func(a *allowance, now *int64) bool {
 			for range 100_000 {
 				a.begin()
-				if !a.spend(16<<10, *now) || !a.end(outcomeAnswered, *now) {
+				if !a.spend(16<<10, *now) || !a.end(outcomeAnswered, 0, *now) {
 					return false
 				}
 			}
@@ -71,7 +71,7 @@ func TestAllowanceOfOrdinaryWork(t *testing.T) {
 			for range 86400 {
 				*now += second
 				a.begin()
-				if !a.spend(100, *now) || !a.end(outcomeReset, *now) {
+				if !a.spend(100, *now) || !a.end(outcomeReset, 0, *now) {
 					return false
 				}
 			}
@@ -81,9 +81,19 @@ func TestAllowanceOfOrdinaryWork(t *testing.T) {
 			for range 100_000 {
 				a.begin()
 				a.begin()
-				if !a.spend(200, *now) || !a.end(outcomeAnswered, *now) || !a.end(outcomeReset, *now) {
+				if !a.spend(200, *now) || !a.end(outcomeAnswered, 0, *now) || !a.end(outcomeReset, 0, *now) {
 					return false
 				}
+			}
+			return true
+		},
+		"uploads that are refused while they come": func(a *allowance, now *int64) bool {
+			for range 10_000 {
+				a.begin()
+				if !a.spend(100+http2StreamWindow+2<<10, *now) || !a.end(outcomeRefused, 8<<20, *now) {
+					return false
+				}
+				*now += 2 * second
 			}
 			return true
 		},
@@ -91,7 +101,7 @@ func TestAllowanceOfOrdinaryWork(t *testing.T) {
 			for range 100_000 {
 				*now += second / 5
 				a.begin()
-				if !a.spend(200, *now) || !a.end(outcomeRefused, *now) {
+				if !a.spend(200, *now) || !a.end(outcomeRefused, 0, *now) {
 					return false
 				}
 			}
@@ -117,7 +127,7 @@ func TestAllowanceOfFloods(t *testing.T) {
 		a := newAllowance(now)
 		for range 100_000 {
 			a.begin()
-			a.end(outcomeAnswered, now)
+			a.end(outcomeAnswered, 0, now)
 		}
 		return a
 	}
@@ -133,7 +143,7 @@ func TestAllowanceOfFloods(t *testing.T) {
 		})
 	}
 	a, n := good(), 0
-	for a.begin(); a.end(outcomeReset, now); a.begin() {
+	for a.begin(); a.end(outcomeReset, 0, now); a.begin() {
 		n++
 	}
 	if n > maxAllowanceResets {
@@ -279,6 +289,8 @@ func TestHTTP2OrdinaryWorkIsNeverCut(t *testing.T) {
 				return err
 			}
 			return d.Answer(head("200 OK"), fmt.Append(nil, n), true)
+		case "/app/early":
+			return d.Answer(head("409 Conflict"), []byte("no"), true)
 		case "/app/large":
 			if err := d.Answer(head("200 OK"), nil, false); err != nil {
 				return err
@@ -311,6 +323,24 @@ func TestHTTP2OrdinaryWorkIsNeverCut(t *testing.T) {
 		}
 		waitFor(t, func() bool { return in.unread(http2Window) })
 		close(read)
+		uploads.Wait()
+	})
+	t.Run("uploads that are answered early", func(t *testing.T) {
+		client := in.libraryClient(t, in.deviceCA.issue("pc-1"))
+		var uploads sync.WaitGroup
+		for range 64 {
+			uploads.Go(func() {
+				for range 8 {
+					resp, err := client.Post("https://"+testName+"/app/early", "", bytes.NewReader(make([]byte, 1<<20)))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+			})
+		}
 		uploads.Wait()
 	})
 	t.Run("a long download", func(t *testing.T) {

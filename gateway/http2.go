@@ -42,7 +42,7 @@ func newHTTP2Front(s *Server) *http2Front {
 			MaxConcurrentStreams:          s.limits.MaxStreams,
 			MaxReadFrameSize:              64 << 10,
 			MaxReceiveBufferPerConnection: http2Window,
-			MaxReceiveBufferPerStream:     256 << 10,
+			MaxReceiveBufferPerStream:     http2StreamWindow,
 			SendPingTimeout:               30 * time.Second,
 			PingTimeout:                   15 * time.Second,
 			WriteByteTimeout:              policy.DefaultIdleTimeout,
@@ -104,7 +104,7 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	done := false
 	defer func() {
 		x.release(true) // of what a panic left
-		conn.settle(x.outcome())
+		conn.settle(x.outcome(), x.body.unread(x.r.ContentLength, x.bytesIn))
 		if !done {
 			return
 		}

@@ -29,6 +29,7 @@ type http2Body struct {
 	x        *http2Call
 	left     int64 // that the rule still allows
 	patience patience
+	eof      bool
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
@@ -58,6 +59,7 @@ func (b *http2Body) Read(p []byte) (int, error) {
 		err = http1.ErrBodyTooLarge
 	}
 	if err == nil || err == io.EOF {
+		b.eof = err == io.EOF
 		return n, err
 	}
 	return 0, b.fail(err)
@@ -79,6 +81,17 @@ func (b *http2Body) failed() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.failure
+}
+
+// unread is how much of a body of the given length, -1 for unknown, was not read.
+func (b *http2Body) unread(length, read int64) int64 {
+	switch {
+	case b.eof:
+		return 0
+	case length < 0:
+		return http2StreamWindow
+	}
+	return max(0, length-read)
 }
 
 // Close makes a blocked Read return.
