@@ -45,6 +45,10 @@ func (h home) folder() string {
 // checkSite refuses a state folder in which no site ran by itself.
 func checkSite(dir state) error {
 	if _, err := os.Stat(dir.documents()); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(dir.path("balancer")); err == nil {
+			return causeway.WithHint(fmt.Errorf("the site in %s belongs to causeway up, which runs its gateway itself", dir),
+				"for a gateway on a host of its own, make another site: causeway site run --state DIR")
+		}
 		return causeway.WithHint(fmt.Errorf("there is no site in %s", dir),
 			"make one with: causeway site run --state %s; or name the folder of another with --state DIR", dir)
 	} else if err != nil {

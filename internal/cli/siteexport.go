@@ -149,6 +149,10 @@ func exportGateway(dir state, slotText string, p *exportPlan, out string) (strin
 	if err := readRole(from, &cfg); err != nil {
 		return "", unknownRole(err, fmt.Sprintf("slot %d", slot), dir.path("instances"))
 	}
+	if cfg.DevicesListen == "" {
+		return "", causeway.WithHint(fmt.Errorf("causeway up was the last to run in %s, and wrote its folders for itself", dir),
+			"start the site again with: causeway site run --state %s, and the flags that it had; then export", dir)
+	}
 	if err := p.listenOn(&cfg); err != nil {
 		return "", err
 	}
