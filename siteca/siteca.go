@@ -146,6 +146,11 @@ func (a *Authority) IssueDevice(id causeway.DeviceID, now time.Time) (Issued, er
 	})
 }
 
+// A usageError is causeway.ErrUsage without repeating the word in its text.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() []error { return []error{u.error, causeway.ErrUsage} }
+
 // maxCommonName is ub-common-name of RFC 5280.
 const maxCommonName = 64
 
@@ -156,7 +161,7 @@ func checkDeviceID(id causeway.DeviceID) error {
 		bad = bad || !letter && c != '-' && c != '_' && c != '.'
 	}
 	if bad {
-		return causeway.WithHint(fmt.Errorf("device name %q: %w", id, causeway.ErrUsage),
+		return causeway.WithHint(usageError{fmt.Errorf("device name %q is not allowed", id)},
 			"use 1 to %d letters, digits, '-', '_' and '.', and begin with a letter, a digit or '_'", maxCommonName)
 	}
 	return nil

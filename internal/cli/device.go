@@ -36,6 +36,9 @@ DIR/device.crt and DIR/device.key; the site keeps no copy of the key.`,
 }
 
 func (a *app) deviceCert(ctx context.Context, dir state, c *console.Client, name, out string) error {
+	if name == "" {
+		return badFlag("give the device a name of 1 to 64 letters, digits, '-', '_' and '.'", "device name \"\" is not allowed")
+	}
 	if out == "" {
 		if name != filepath.Base(name) || name == "." || name == ".." {
 			return badFlag("choose the folder with --out DIR", "device name %q cannot name a folder", name)
@@ -56,14 +59,18 @@ func (a *app) deviceCert(ctx context.Context, dir state, c *console.Client, name
 	return nil
 }
 
+func outFolder(out string) (*folder, error) {
+	if err := os.MkdirAll(out, 0o700); err != nil {
+		return nil, err
+	}
+	return openOwnFolder(out)
+}
+
 // writeDevice writes a device's certificate and key into a folder of its owner alone.
 func writeDevice(out string, d console.DeviceCertificate) error {
-	if err := os.MkdirAll(out, 0o700); err != nil {
-		return err
-	}
-	f, err := openOwnFolder(out)
+	f, err := outFolder(out)
 	if err != nil {
-		return err
+		return causeway.WithHint(fmt.Errorf("the certificate cannot be written: %w", err), "choose a folder that you may write with --out DIR")
 	}
 	defer f.close()
 	if err := f.write("device.key", []byte(d.Key)); err != nil {
