@@ -104,8 +104,9 @@ func ruleIndex(rules []policy.Rule, path string) int {
 type Change struct {
 	Server     Published `json:"server,omitzero"`
 	Generation uint64    `json:"generation"`
-	Instances  int       `json:"instances"` // live ones
-	Applied    int       `json:"applied"`   // of these
+	Instances  int       `json:"instances"`      // live ones
+	Applied    int       `json:"applied"`        // of these
+	Note       string    `json:"note,omitempty"` // what whoever changed it should know
 }
 
 func (s *Server) servers(w http.ResponseWriter, r *http.Request) {

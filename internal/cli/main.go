@@ -8,14 +8,17 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // An app is what every command shares.
@@ -80,7 +83,7 @@ Start one on this machine with:  causeway up`,
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, flagError(err)) })
 	root.PersistentFlags().StringVar(&a.stateFlag, "state", "",
 		"state folder (default $CAUSEWAY_STATE, else $XDG_STATE_HOME/causeway, /var/lib/causeway for root)")
 	root.AddCommand(a.commands()...)
@@ -92,11 +95,41 @@ Start one on this machine with:  causeway up`,
 // strictArgs makes every wrong count of arguments and every unknown subcommand a usage error with a way out.
 func strictArgs(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageError(cmd, check(cmd, args)) }
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			return usageError(cmd, argsError(cmd, args, check(cmd, args)))
+		}
 	}
 	for _, sub := range cmd.Commands() {
 		strictArgs(sub)
 	}
+}
+
+// argsError names what a command takes, where the library only counts.
+func argsError(cmd *cobra.Command, args []string, err error) error {
+	_, takes, _ := strings.Cut(cmd.Use, " ")
+	switch {
+	case err == nil || cmd.HasSubCommands():
+		return err
+	case takes == "":
+		return fmt.Errorf("%s takes no argument, not %q", cmd.CommandPath(), args)
+	case len(args) < len(strings.Fields(takes)):
+		return fmt.Errorf("%s is missing: %s %s", strings.Join(strings.Fields(takes)[len(args):], " "), cmd.CommandPath(), takes)
+	}
+	return fmt.Errorf("%s takes %s and no more: %q", cmd.CommandPath(), takes, args[len(strings.Fields(takes)):])
+}
+
+// flagError says of a value that is not understood what the flag takes, in place of the library that read it.
+func flagError(err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	takes := map[string]string{"int": "a whole number", "int64": "a whole number", "uint64": "a whole number", "float64": "a number",
+		"duration": "a time such as 30s", "bool": "true or false"}[bad.GetFlag().Value.Type()]
+	if takes == "" {
+		return err
+	}
+	return fmt.Errorf("--%s takes %s, not %q", bad.GetFlag().Name, takes, bad.GetValue())
 }
 
 // noSubcommand is the argument check of commands that only group others.

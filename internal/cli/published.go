@@ -44,7 +44,7 @@ func parsePublishedHost(flag, text string) (p published, err error) {
 	if !ok || host == "" || rest == "" {
 		return p, badFlag("write it as FQDN=URL, for example apt.example.com=http://10.0.0.5:8080", "%s %q is not FQDN=URL", flag, text)
 	}
-	if p.Host, err = checkHostName(flag, host); err != nil {
+	if p.Host, err = checkPublishedHost(flag, host); err != nil {
 		return p, err
 	}
 	p.Name = causeway.ServerName(strings.ReplaceAll(p.Host, ".", "-"))
@@ -99,6 +99,15 @@ func checkServerName(flag, name string) error {
 			"%s: name %v", flag, err)
 	}
 	return nil
+}
+
+// checkPublishedHost returns a name by which devices find a server, in lower case.
+func checkPublishedHost(flag, name string) (string, error) {
+	host, err := checkHostName(flag, name)
+	if err == nil && !strings.Contains(host, ".") {
+		return "", badFlag("give the whole name, such as apt.example.com", "%s: %q is no name that devices on the internet can find", flag, name)
+	}
+	return host, err
 }
 
 // checkHostName returns a DNS name in lower case.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -52,8 +53,8 @@ func (p *serverPlan) flags(f *pflag.FlagSet) {
 	f.StringVar(&p.clientCert, "client-cert", "", "client certificate that the connection point shows, `PEM`")
 	f.StringVar(&p.clientKey, "client-key", "", "its key, `PEM`")
 	f.StringVar(&p.hostHeader, "host-header", "", "Host that the server gets: `inside` (its own, default) or outside")
-	f.StringSliceVar(&p.identity, "identity", nil, "identity headers besides the standard ones, in the `form` of nginx or apache")
-	f.IntVar(&p.maxInFlight, "max-in-flight", 0, "requests of all devices at once")
+	f.StringSliceVar(&p.identity, "identity", nil, "identity headers besides the standard ones, in the `form` of nginx or apache, or none")
+	f.IntVar(&p.maxInFlight, "max-in-flight", 0, "requests of all devices at once; 0 for the default")
 	f.StringVar(&p.endpoint, "endpoint", "", "`PATH` that the flags below are for (default /)")
 	f.StringSliceVar(&p.methods, "methods", nil, "methods that devices may use there")
 	f.Int64Var(&p.maxBody, "max-body", 0, "longest request body, in `bytes`")
@@ -88,6 +89,30 @@ func (p *serverPlan) rule(f *pflag.FlagSet) *policy.Rule {
 		IdleTimeout: policy.Duration(p.idleTimeout), WebSocket: p.websocket, RatePerSecond: p.rate, Burst: p.burst,
 		Concurrency: p.concurrency, Semicolon: p.semicolon,
 	}
+}
+
+// check judges what the flags say by themselves, before anybody is asked.
+func (p *serverPlan) check(f *pflag.FlagSet) error {
+	var errs []error
+	for name, zero := range map[string]bool{
+		"max-body": p.maxBody == 0, "answer-timeout": p.answerTimeout == 0, "idle-timeout": p.idleTimeout == 0,
+		"rate": p.rate == 0, "burst": p.burst == 0, "concurrency": p.concurrency == 0,
+	} {
+		if f.Changed(name) && zero {
+			errs = append(errs, badFlag("leave it out for the default", "--%s cannot be 0", name))
+		}
+	}
+	for name, d := range map[string]time.Duration{"answer-timeout": p.answerTimeout, "idle-timeout": p.idleTimeout} {
+		if d < 0 || d > policy.MaxTimeout {
+			errs = append(errs, badFlag(fmt.Sprintf("choose a time up to %v", policy.MaxTimeout), "--%s %v is out of range", name, d))
+		}
+	}
+	if p.host != "" {
+		host, err := checkPublishedHost("--host", p.host)
+		p.host = host
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // publishedOf reads the files that a server names.
@@ -130,7 +155,7 @@ func (a *app) serverAddCmd() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := parsePublished("NAME=URL", args[0])
-			if err != nil {
+			if err := errors.Join(err, p.check(cmd.Flags())); err != nil {
 				return err
 			}
 			s.Host, s.CA, s.ClientCert, s.ClientKey = p.host, pick(p.ca, s.CA), pick(p.clientCert, s.ClientCert), pick(p.clientKey, s.ClientKey)
@@ -175,6 +200,9 @@ func (a *app) serverSetCmd() *cobra.Command {
   causeway server set updates --remove-endpoint /poll`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := p.check(cmd.Flags()); err != nil {
+				return err
+			}
 			name, change, err := p.change(cmd.Flags(), args[0])
 			if err != nil {
 				return err
@@ -264,8 +292,14 @@ func (a *app) serverRemoveCmd() *cobra.Command {
 
 // changed says what became of a change. One that not every live instance obeys yet is said to be on its way.
 func (a *app) changed(what, name string, c console.Change, err error) error {
+	if (what == "changed" || what == "removed") && errors.Is(err, causeway.ErrNotFound) {
+		return causeway.WithHint(err, "see what there is with: causeway server list")
+	}
 	if err != nil {
 		return err
+	}
+	if c.Note != "" {
+		fmt.Fprintf(a.stderr, "causeway: note: %s\n", oneLine(c.Note))
 	}
 	where := ""
 	if c.Server.External != "" {

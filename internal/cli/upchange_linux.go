@@ -134,6 +134,11 @@ func (u *upRun) changedServer(ctx context.Context, c console.Change, name causew
 		}
 	}
 	c.Server.Name = name
+	if c.Server.URL != "" { // else it is published no more
+		if err := checkServerAnswers(ctx, c.Server); err != nil {
+			c.Note = fmt.Sprintf("%v; it is published all the same", err)
+		}
+	}
 	return c, nil
 }
 
