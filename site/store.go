@@ -28,6 +28,7 @@ const (
 
 // Store is an open site store. Its methods may be called from any goroutine.
 type Store struct {
+	dir    string
 	db     *sql.DB
 	sealer *sealer
 	now    func() time.Time
@@ -72,9 +73,13 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 		return nil, fmt.Errorf("site store %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1) // writers take turns anyway, and a reader never sees half a change
-	s := &Store{db: db, sealer: sealer, now: now}
-	if err := errors.Join(s.migrate(ctx), s.load(ctx)); err != nil {
-		return nil, fmt.Errorf("site store %s: %w", path, errors.Join(err, db.Close()))
+	s := &Store{dir: dir, db: db, sealer: sealer, now: now}
+	err = s.migrate(ctx)
+	if err == nil {
+		err = s.load(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("site store %s: %w", path, spaceError(dir, err)), db.Close())
 	}
 	return s, nil
 }
@@ -230,7 +235,8 @@ func (s *Store) loadAuthority(ctx context.Context, tx *sql.Tx, name string) (*si
 }
 
 // transact runs f in a transaction of its own.
-func (s *Store) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
+func (s *Store) transact(ctx context.Context, f func(tx *sql.Tx) error) (err error) {
+	defer func() { err = spaceError(s.dir, err) }()
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
