@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
@@ -23,7 +25,22 @@ func (a *app) withSite(ctx context.Context, do func(context.Context, state, *con
 	if errors.Is(err, causeway.ErrNotRunning) {
 		return notRunning(dir)
 	}
+	if err != nil && errors.Is(err, fs.ErrPermission) && !dir.mine() {
+		return notMine(dir)
+	}
 	return err
+}
+
+// mine reports whether this user may look into the state folder.
+func (s state) mine() bool {
+	_, err := os.ReadDir(string(s))
+	return !errors.Is(err, fs.ErrPermission)
+}
+
+// notMine says whose site it is: to anybody else it looks as if there were none.
+func notMine(dir state) error {
+	return causeway.WithHint(fmt.Errorf("the site in %s belongs to %s", dir, ownerOf(string(dir))),
+		"run the command as that user, or with sudo; or name a folder of your own with --state DIR")
 }
 
 func notRunning(dir state) error {

@@ -41,6 +41,9 @@ func (a *app) logsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !dir.mine() {
+				return notMine(dir)
+			}
 			if _, err := os.Stat(dir.site()); err != nil {
 				return notRunning(dir)
 			}

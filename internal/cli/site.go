@@ -51,6 +51,8 @@ func checkSite(dir state) error {
 		}
 		return causeway.WithHint(fmt.Errorf("there is no site in %s", dir),
 			"make one with: causeway site run --state %s; or name the folder of another with --state DIR", dir)
+	} else if errors.Is(err, fs.ErrPermission) {
+		return notMine(dir)
 	} else if err != nil {
 		return err
 	}
