@@ -199,6 +199,8 @@ func (a *app) serverSetCmd() *cobra.Command {
   causeway server set updates --endpoint /poll --answer-timeout 15m
   causeway server set updates --remove-endpoint /poll`,
 		Args: cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := p.check(cmd.Flags()); err != nil {
 				return err
@@ -281,6 +283,8 @@ func (a *app) serverRemoveCmd() *cobra.Command {
 		Use:   "remove NAME",
 		Short: "publish a server no more",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSite(cmd.Context(), func(ctx context.Context, _ state, c *console.Client) error {
 				change, err := c.RemoveServer(ctx, causeway.ServerName(args[0]))
@@ -288,6 +292,20 @@ func (a *app) serverRemoveCmd() *cobra.Command {
 			})
 		},
 	}
+}
+
+// completeServer gives the shell the names of published servers, and no files in their place.
+func (a *app) completeServer(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		_ = a.withSite(cmd.Context(), func(ctx context.Context, _ state, c *console.Client) error { // none, when no site runs
+			servers, err := c.Servers(ctx)
+			for _, s := range servers {
+				names = append(names, string(s.Name))
+			}
+			return err
+		})
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // changed says what became of a change. One that not every live instance obeys yet is said to be on its way.
