@@ -258,7 +258,10 @@ func connectionBound(fields []http1.Field, name string) bool {
 			continue
 		}
 		for part := range bytes.SplitSeq(fields[i].Value, []byte{','}) {
-			scheme, _, _ := bytes.Cut(bytes.TrimSpace(part), []byte{' '})
+			scheme := bytes.TrimSpace(part)
+			if end := bytes.IndexAny(scheme, " \t"); end >= 0 {
+				scheme = scheme[:end]
+			}
 			if http1.EqualFold(scheme, "NTLM") || http1.EqualFold(scheme, "Negotiate") {
 				return true
 			}

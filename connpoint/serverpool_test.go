@@ -69,6 +69,7 @@ func TestConnectionsThatMustNotBeReused(t *testing.T) {
 		{"Negotiate asked for", "HTTP/1.1 200 OK\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Negotiate abc\r\nContent-Length: 2\r\n\r\nok", "X: y"},
 		{"NTLM in a list", "HTTP/1.1 200 OK\r\nWWW-Authenticate: Basic realm=x, ntlm\r\nContent-Length: 2\r\n\r\nok", "X: y"},
 		{"NTLM used", ok, "Authorization: NTLM TlRMTVNTUAAB"},
+		{"NTLM used behind a tab", ok, "Authorization: NTLM\tTlRMTVNTUAAB"},
 		{"Negotiate used", ok, "Authorization: negotiate YII"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
