@@ -152,41 +152,6 @@ func (s *Store) RemoveServer(ctx context.Context, by string, name causeway.Serve
 	})
 }
 
-// ReplaceServers publishes exactly these servers, as the flags of a start ask for. Servers that stay as they are
-// leave no audit record.
-func (s *Store) ReplaceServers(ctx context.Context, by string, servers []Server) error {
-	old, err := s.Servers(ctx)
-	if err != nil {
-		return err
-	}
-	for _, o := range old {
-		if !slices.ContainsFunc(servers, func(v Server) bool { return v.Name == o.Name }) {
-			if err := s.RemoveServer(ctx, by, o.Name); err != nil {
-				return err
-			}
-		}
-	}
-	for _, v := range servers {
-		i := slices.IndexFunc(old, func(o Server) bool { return o.Name == v.Name })
-		switch {
-		case i < 0:
-			err = s.AddServer(ctx, by, v)
-		case !same(old[i], v):
-			_, err = s.SetServer(ctx, by, v.Name, func(Server) (Server, error) { return v, nil })
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func same(a, b Server) bool {
-	ja, errA := json.Marshal(a)
-	jb, errB := json.Marshal(b)
-	return errA == nil && errB == nil && string(ja) == string(jb) && a.ClientKey == b.ClientKey
-}
-
 // putServer writes a server that was checked, and checks it together with all others.
 func (s *Store) putServer(ctx context.Context, tx *sql.Tx, v Server) error {
 	body, err := json.Marshal(v)

@@ -204,18 +204,21 @@ func TestDocumentsCarryEverythingAndRise(t *testing.T) {
 	}
 }
 
-func TestReplaceLeavesTheUnchangedAlone(t *testing.T) {
+func TestEveryChangeOfAServerIsAudited(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	a, b, c := server("a", "http://10.0.0.1"), server("b", "http://10.0.0.2"), server("c", "http://10.0.0.3")
-	if err := s.ReplaceServers(ctx, "up", []Server{a, b}); err != nil {
+	moved := func(v Server) (Server, error) {
+		v.URL = "http://10.0.0.22"
+		return v, nil
+	}
+	if err := errors.Join(s.AddServer(ctx, "up", a), s.AddServer(ctx, "up", b), s.RemoveServer(ctx, "up", "a")); err != nil {
 		t.Fatal(err)
 	}
-	b.URL = "http://10.0.0.22"
-	if err := s.ReplaceServers(ctx, "up", []Server{b, c}); err != nil {
+	if _, err := s.SetServer(ctx, "up", "b", moved); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ReplaceServers(ctx, "up", []Server{b, c}); err != nil {
+	if err := s.AddServer(ctx, "up", c); err != nil {
 		t.Fatal(err)
 	}
 	log, err := s.Audit(ctx, 1, 100)
