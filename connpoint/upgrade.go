@@ -7,10 +7,8 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/policy"
 )
-
-// upgradeIdle is how long an upgraded connection may pause at least, whatever its rule says of bodies.
-const upgradeIdle = 15 * time.Minute
 
 // switchProtocols passes bytes both ways after a 101, until one side ends or neither has sent anything for long.
 func (x *exchange) switchProtocols() {
@@ -39,7 +37,7 @@ func (x *exchange) switchProtocols() {
 
 // passUpgraded copies from the server to the device. nil: the server ended in order.
 func (x *exchange) passUpgraded(last *atomic.Int64, touch func()) error {
-	idle := max(time.Duration(x.verdict.Rule.IdleTimeout), upgradeIdle)
+	idle := max(time.Duration(x.verdict.Rule.IdleTimeout), policy.UpgradeIdleTimeout)
 	buf := chunkBuffers.Get().(*[chunkBytes]byte)
 	defer chunkBuffers.Put(buf)
 	for {
