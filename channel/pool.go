@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -198,21 +199,11 @@ func (p *Pool) publishLocked() {
 			open = append(open, set)
 		}
 	}
-	slices.SortFunc(open, func(a, b *channelSet) int { return compare(a.id, b.id) })
+	slices.SortFunc(open, func(a, b *channelSet) int { return cmp.Compare(a.id, b.id) })
 	p.open.Store(&open)
 	if p.cfg.OnChange != nil {
 		p.cfg.OnChange()
 	}
-}
-
-func compare(a, b causeway.ConnectionPointID) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // pick chooses the next set in turn that is not among the tried ones, and in it the link with the fewest requests
@@ -342,7 +333,7 @@ func (p *Pool) Status() []SetStatus {
 		}
 		out = append(out, st)
 	}
-	slices.SortFunc(out, func(a, b SetStatus) int { return compare(a.ConnectionPoint, b.ConnectionPoint) })
+	slices.SortFunc(out, func(a, b SetStatus) int { return cmp.Compare(a.ConnectionPoint, b.ConnectionPoint) })
 	return out
 }
 
