@@ -48,6 +48,7 @@ const (
 	CodeConnectorBadRequest        Code = 107
 	CodeConnectorInternalError     Code = 108
 	CodeConnectorDraining          Code = 109
+	CodeConnectorRequestTimeout    Code = 110
 )
 
 // codes maps a code to the name and the HTTP status that devices see.
@@ -93,6 +94,7 @@ var codes = map[Code]struct {
 	CodeConnectorBadRequest:        {"CMGConnector_BadRequest", 400},
 	CodeConnectorInternalError:     {"CMGConnector_InternalServerError", 500},
 	CodeConnectorDraining:          {"CMGConnector_Draining", 503},
+	CodeConnectorRequestTimeout:    {"CMGConnector_RequestTimeout", 408},
 }
 
 // String returns the name that devices and logs see.

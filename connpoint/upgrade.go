@@ -37,7 +37,7 @@ func (x *exchange) switchProtocols() {
 
 // passUpgraded copies from the server to the device. nil: the server ended in order.
 func (x *exchange) passUpgraded(last *atomic.Int64, touch func()) error {
-	idle := max(time.Duration(x.verdict.Rule.IdleTimeout), policy.UpgradeIdleTimeout)
+	idle := max(time.Duration(x.verdict.Rule.IdleTimeout), policy.UpgradeIdleTimeout) + deviceGrace
 	buf := chunkBuffers.Get().(*[chunkBytes]byte)
 	defer chunkBuffers.Put(buf)
 	for {

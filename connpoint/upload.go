@@ -33,6 +33,10 @@ type upload struct {
 	err      error
 }
 
+// deviceGrace lets the gateway, which waits for the device as long as the rule says and is nearer to it, say first that
+// nothing came.
+const deviceGrace = 2 * time.Second
+
 var errStalled = errors.New("the device stopped sending its body")
 
 // send writes the request, or its head and starts to write its body. It refuses the request itself when it fails.
@@ -96,7 +100,7 @@ func (x *exchange) appendBody(n int) error {
 	at := len(x.head)
 	x.head = append(x.head, make([]byte, n)...)
 	// A gateway that announces bytes and does not send them must not hold a server's connection for good.
-	stall := time.AfterFunc(time.Duration(x.verdict.Rule.IdleTimeout), x.conn.close)
+	stall := time.AfterFunc(time.Duration(x.verdict.Rule.IdleTimeout)+deviceGrace, x.conn.close)
 	defer stall.Stop()
 	_, err := io.ReadFull(x.in.Body(), x.head[at:])
 	x.sentBytes = int64(n)
@@ -133,7 +137,7 @@ func (x *exchange) write(p []byte) bool {
 // sendBody streams the body, in chunks when its length is unknown. A body that is not what was declared never looks
 // complete to the server: the connection is closed instead.
 func (x *exchange) sendBody(declared int64) error {
-	idle := time.Duration(x.verdict.Rule.IdleTimeout)
+	idle := time.Duration(x.verdict.Rule.IdleTimeout) + deviceGrace
 	conn := x.conn
 	stall := time.AfterFunc(idle, func() {
 		x.stalled.Store(true)
@@ -236,7 +240,7 @@ func (u *upload) complete() bool {
 // cause is why the request could not be sent, if that was not the server's doing.
 func (u *upload) cause() error {
 	if u.stalled.Load() {
-		return &causeway.Refusal{Code: causeway.CodeConnectorBadRequest, Err: errStalled}
+		return &causeway.Refusal{Code: causeway.CodeConnectorRequestTimeout, Err: errStalled}
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -169,30 +169,42 @@ func TestSmallBodyThatBreaksIsNotDelivered(t *testing.T) {
 	}
 }
 
-// A broken gateway announces a body and sends nothing: the server's connection does not wait for it for good.
+// A broken gateway announces a body and sends nothing: the server's connection does not wait for it for good, but long
+// enough that a gateway that works is first to say that its device stopped.
 func TestStalledBodyIsCut(t *testing.T) {
-	for _, n := range []int64{-1, 1 << 20} {
-		ended := make(chan struct{})
-		srv := newRawServer(t, func(s *rawServer, _ int, c net.Conn) {
-			s.readHead(c)
-			s.readHead(c)
-			close(ended)
+	const idle = 50 * time.Millisecond
+	for name, n := range map[string]int64{"of unknown length": -1, "of known length": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan struct{})
+			srv := newRawServer(t, func(s *rawServer, _ int, c net.Conn) {
+				s.readHead(c)
+				s.readHead(c)
+				close(ended)
+			})
+			b := newBench(t, srv.url(), func(d *signed.ConnectionPointDocument) {
+				d.Publications[0].Rules = []policy.Rule{{Path: "/", IdleTimeout: policy.Duration(idle)}}
+			})
+			pr, pw := io.Pipe()
+			in := b.request("POST", "/app/x")
+			if n > 0 {
+				in = b.request("POST", "/app/x", "Content-Length: 1048576")
+			}
+			in.body, in.bodyBytes = pr, n
+			go func() {
+				<-ended
+				pw.CloseWithError(errors.New("reset"))
+			}()
+			began := time.Now()
+			b.serve(in)
+			if took := time.Since(began); took < idle+deviceGrace {
+				t.Errorf("cut after %s, before the gateway could say that the device stopped", took)
+			}
+			in.wantRefused(t, causeway.CodeConnectorRequestTimeout, channel.Final)
+			if status := in.refused.Status(); status != 408 {
+				t.Errorf("status %d, want 408", status)
+			}
 		})
-		b := newBench(t, srv.url(), func(d *signed.ConnectionPointDocument) {
-			d.Publications[0].Rules = []policy.Rule{{Path: "/", IdleTimeout: policy.Duration(50 * time.Millisecond)}}
-		})
-		pr, pw := io.Pipe()
-		in := b.request("POST", "/app/x")
-		if n > 0 {
-			in = b.request("POST", "/app/x", "Content-Length: 1048576")
-		}
-		in.body, in.bodyBytes = pr, n
-		go func() {
-			<-ended
-			pw.CloseWithError(errors.New("reset"))
-		}()
-		b.serve(in)
-		in.wantRefused(t, causeway.CodeConnectorBadRequest, channel.Final)
 	}
 }
 
