@@ -71,9 +71,13 @@ func (s *Server) takeDevice(ctx context.Context, raw net.Conn) {
 func (s *Server) handshake(ctx context.Context, c *deviceConn) {
 	c.tls = tls.Server(c, s.deviceTLS)
 	_ = c.SetDeadline(time.Now().Add(s.timeouts.Handshake))
+	c.peek = newPeek()
 	err := c.tls.Handshake()
 	s.sources.established(c.place)
 	c.handshakeLeft = 0
+	if c.endPeek(ctx) {
+		return
+	}
 	if err != nil {
 		s.metrics.handshakes.WithLabelValues(handshakeResult(err)).Inc()
 		_ = c.Close()

@@ -123,6 +123,9 @@ var errFlood = errors.New("device sends without end and asks for nothing")
 func (c *deviceConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.handshakeLeft > 0 {
+		if c.peek != nil {
+			c.peek.note(p[:n])
+		}
 		if c.handshakeLeft -= n; c.handshakeLeft <= 0 {
 			return 0, errLargeHandshake
 		}

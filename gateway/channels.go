@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// maxChannelsPerSource bounds the unfinished handshakes of one address on the channel listener.
-	maxChannelsPerSource = 16
+	// maxChannelsPerSource bounds the unfinished handshakes of one address. All connection points of a site may have the
+	// same, and come back together; who makes room for whom in a full waiting room does not depend on it.
+	maxChannelsPerSource = 256
 	// maxStrangers bounds connections whose certificate no CA of the document in force has signed. They are let in
 	// as far as the hello, because it may bring the document that names their CA.
 	maxStrangers = 16
@@ -31,22 +32,23 @@ type channelGate struct {
 
 // begin takes a place for a connection whose handshake is still to come, or nil. A connection that has to make room
 // for it is closed.
-func (g *channelGate) begin(addr netip.Addr, l *Limits, conn net.Conn) *place {
-	p, out := g.admit(addr, l, conn)
+// perSource is how many more there may be of the same address.
+func (g *channelGate) begin(addr netip.Addr, l *Limits, conn net.Conn, perSource int) *place {
+	p, out := g.admit(addr, l, conn, perSource)
 	if out != nil {
 		_ = out.Close()
 	}
 	return p
 }
 
-func (g *channelGate) admit(addr netip.Addr, l *Limits, conn net.Conn) (p *place, out net.Conn) {
+func (g *channelGate) admit(addr netip.Addr, l *Limits, conn net.Conn, perSource int) (p *place, out net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := g.pending[addr]
 	if n == nil {
 		n = new(int)
 	}
-	if g.open-len(g.waiting.places) >= l.MaxChannelConnections || *n >= maxChannelsPerSource {
+	if g.open-len(g.waiting.places) >= l.MaxChannelConnections || *n >= perSource {
 		return nil, nil
 	}
 	if len(g.waiting.places) >= l.MaxChannelHandshakes {
@@ -92,10 +94,14 @@ func (g *channelGate) stranger() (release func(), ok bool) {
 	}), true
 }
 
-// takeChannel begins one connection on the channel listener, which devices have no business on.
+// takeChannel begins one connection for the channel of this instance, on whichever listener it came.
 func (s *Server) takeChannel(ctx context.Context, raw net.Conn) {
 	addr := sourceAddr(raw.RemoteAddr())
-	place := s.channelGate.begin(addr, &s.limits, raw)
+	perSource := maxChannelsPerSource
+	if s.sibling(addr) {
+		perSource = s.limits.MaxChannelHandshakes
+	}
+	place := s.channelGate.begin(addr, &s.limits, raw, perSource)
 	if place == nil {
 		s.metrics.channels.WithLabelValues("shed").Inc()
 		_ = raw.Close()

@@ -26,7 +26,8 @@ type deviceConn struct {
 	place   *place // while the handshake is under way
 	address string // ip:port of the device
 
-	handshakeLeft int // bytes that the handshake may still take; 0 once it is over
+	handshakeLeft int   // bytes that the handshake may still take; 0 once it is over
+	peek          *peek // what it has taken, while it may be a channel's
 
 	// Fixed when the handshake is done.
 	tls   *tls.Conn

@@ -37,6 +37,8 @@ type Config struct {
 	Instance causeway.InstanceID
 	Slot     causeway.Slot
 
+	Siblings Siblings // nil: other instances are reached at the private addresses that the signed document names
+
 	Software       string               // what the welcome and the status say; may be empty
 	Limits         Limits               // zero fields have defaults
 	Timeouts       Timeouts             // zero fields have defaults
@@ -60,6 +62,7 @@ type Server struct {
 	instance         causeway.InstanceID
 	slot             causeway.Slot
 	software         string
+	siblings         Siblings
 	limits           Limits
 	timeouts         Timeouts
 	requestLimits    http1.Limits
@@ -131,7 +134,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		devicesListener: c.Devices, channelsListener: c.Channels, healthListener: c.Health,
 		certificates: c.Certificates, documents: c.Documents,
-		site: c.Site, gateway: c.Gateway, instance: c.Instance, slot: c.Slot, software: c.Software,
+		site: c.Site, gateway: c.Gateway, instance: c.Instance, slot: c.Slot, software: c.Software, siblings: c.Siblings,
 		limits: limits, timeouts: timeouts,
 		requestLimits:  http1.Limits{MaxHeadBytes: limits.MaxHeadBytes, MaxFields: limits.MaxFields, MaxTargetBytes: limits.MaxTargetBytes},
 		answerLimits:   http1.Limits{MaxHeadBytes: limits.MaxAnswerHeadBytes, MaxFields: maxAnswerFields},
@@ -169,6 +172,8 @@ func (s *Server) assemble(pool channel.PoolConfig) error {
 	s.sources, s.devices = newSources(s.ticks), newDevices(s.ticks)
 	s.refusals = newRefusalLog(s.log, s.now)
 	s.deviceTLS, s.channelTLS = deviceTLS(s.certificates, s.now), channelTLS(s.certificates, s.now)
+	s.deviceTLS.GetConfigForClient = s.peekHello
+	s.channelTLS.GetConfigForClient = s.channelHello()
 	s.http2 = newHTTP2Front(s)
 	pool.Gatekeeper = gatekeeper{s}
 	pool.Logger = cmp.Or(pool.Logger, s.log)

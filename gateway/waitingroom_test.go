@@ -58,15 +58,15 @@ func TestSilentConnectionsOnTheChannelPortKeepNoConnectionPointOut(t *testing.T)
 	gate := &channelGate{}
 	limits := Limits{}.or()
 	flood := func() {
-		for i := range 64 * maxChannelsPerSource {
-			gate.begin(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 64)}), &limits, &closeRecorder{})
+		for i := range 1024 {
+			gate.begin(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 64)}), &limits, &closeRecorder{}, 16)
 		}
 	}
 	flood()
 	point := netip.MustParseAddr("203.0.113.9")
 	for i := range 100 {
 		conn := &closeRecorder{}
-		p := gate.begin(point, &limits, conn)
+		p := gate.begin(point, &limits, conn, 16)
 		if p == nil {
 			t.Fatalf("try %d: the connection point was not let in", i)
 		}

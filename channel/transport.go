@@ -1,0 +1,88 @@
+package channel
+
+import (
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+// How a connection to the channel of a slot says so on the port that devices use. Inside is the same TLS, end to end
+// with the instance of the slot, as on the slot's own port:
+//
+//	by ALPN         the ClientHello offers the one protocol that ALPN names
+//	by WebSocket    GET WebSocketPath with WebSocketProtocol; the TLS bytes are the payload of binary messages
+const (
+	alpnPrefix      = "causeway-channel/1/"
+	webSocketPrefix = "/" + WebSocketName + "/1/"
+
+	// WebSocketName is the first segment of WebSocketPath. No server can be published under it.
+	WebSocketName = "causeway-channel"
+	// WebSocketProtocol is the WebSocket's subprotocol.
+	WebSocketProtocol = "causeway-channel.1"
+)
+
+// ALPN returns the protocol id of a slot's channel.
+func ALPN(n causeway.Slot) string { return alpnPrefix + strconv.Itoa(int(n)) }
+
+// ParseALPN finds the slot whose channel is meant among the protocols that a client offers.
+func ParseALPN(offered []string) (causeway.Slot, bool) {
+	for _, p := range offered {
+		if text, ok := strings.CutPrefix(p, alpnPrefix); ok {
+			return parseSlot(text)
+		}
+	}
+	return 0, false
+}
+
+// WebSocketPath returns the path under which a slot's channel is reached by WebSocket.
+func WebSocketPath(n causeway.Slot) string { return webSocketPrefix + strconv.Itoa(int(n)) }
+
+// ParseWebSocketPath is the reverse of WebSocketPath.
+func ParseWebSocketPath(path string) (causeway.Slot, bool) {
+	text, ok := strings.CutPrefix(path, webSocketPrefix)
+	if !ok {
+		return 0, false
+	}
+	return parseSlot(text)
+}
+
+// parseSlot reads the one spelling that a slot has.
+func parseSlot(text string) (causeway.Slot, bool) {
+	n, err := strconv.Atoi(text)
+	slot := causeway.Slot(n)
+	return slot, err == nil && slot.Valid() && strconv.Itoa(n) == text
+}
+
+// maxMessageBytes bounds the messages of a channel within a WebSocket. Their library knows no deadline for a part of a
+// message, so a line is dead for it that does not take this much in the time in which another must take a byte.
+const maxMessageBytes = 16 << 10
+
+// Messages makes a connection over a WebSocket (websocket.NetConn) out of one that the channel can use: whatever is
+// written travels in messages that a slow line can take. raw is the connection below, which lends its addresses and is
+// closed with it, at once: a goodbye to a peer that is gone would keep the caller waiting.
+func Messages(c, raw net.Conn) net.Conn { return &messages{c, raw} }
+
+type messages struct {
+	net.Conn
+	raw net.Conn
+}
+
+func (m *messages) Write(p []byte) (n int, err error) {
+	for len(p) > 0 && err == nil {
+		var k int
+		k, err = m.Conn.Write(p[:min(len(p), maxMessageBytes)])
+		n, p = n+k, p[k:]
+	}
+	return n, err
+}
+
+func (m *messages) Close() error {
+	err := m.raw.Close()
+	_ = m.Conn.Close() // with nobody below it, it says nothing and waits for nothing
+	return err
+}
+
+func (m *messages) LocalAddr() net.Addr  { return m.raw.LocalAddr() }
+func (m *messages) RemoteAddr() net.Addr { return m.raw.RemoteAddr() }

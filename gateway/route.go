@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/causeway-gateway/causeway"
+)
+
+// Siblings reaches the channel listeners of a gateway's instances, that of this one among them, where somebody else
+// stands between them and judges who may.
+type Siblings interface {
+	// Pass gives a connection to the instance of a slot. head is what was read of it. It consumes conn in every case.
+	Pass(n causeway.Slot, conn net.Conn, head []byte) error
+	// Dial makes a connection to the instance of a slot for somebody at source.
+	Dial(n causeway.Slot, source net.Addr) (net.Conn, error)
+}
+
+// siblingTimeout bounds the dial of another instance.
+const siblingTimeout = 5 * time.Second
+
+// routeChannel brings a connection on the devices' port to the instance whose channel it is for: as it is, so that TLS
+// ends there and nowhere else.
+func (s *Server) routeChannel(ctx context.Context, conn *replayed, n causeway.Slot) {
+	switch {
+	case s.siblings != nil:
+		source := conn.RemoteAddr()
+		if err := s.siblings.Pass(n, conn.Conn, conn.head); err != nil {
+			s.notRouted(source, n, err)
+			return
+		}
+		s.metrics.channels.WithLabelValues("passed").Inc()
+	case n == s.slot:
+		s.takeChannel(ctx, conn)
+	default:
+		s.spliceChannel(ctx, conn.Conn, conn.head, n)
+	}
+}
+
+func (s *Server) notRouted(source net.Addr, n causeway.Slot, err error) {
+	s.metrics.channels.WithLabelValues("not_passed").Inc()
+	if s.refusals.may(sourceAddr(source), causeway.CodeMisdirected) {
+		s.log.Warn("channel not passed to its instance", "source", source.String(), "slot", int(n), "err", shown(err.Error()),
+			"hint", "this instance must reach the others at the private addresses of the instance list")
+	}
+}
+
+// spliceChannel joins a connection to the channel listener of another instance until either ends. To that instance all
+// of them come from here, so the limits per source are kept here as well. head is what was read of conn.
+func (s *Server) spliceChannel(ctx context.Context, conn net.Conn, head []byte, n causeway.Slot) {
+	addr := sourceAddr(conn.RemoteAddr())
+	place := s.channelGate.begin(addr, &s.limits, conn, maxChannelsPerSource)
+	if place == nil {
+		s.metrics.channels.WithLabelValues("shed").Inc()
+		_ = conn.Close()
+		return
+	}
+	s.work.Go(func() {
+		defer s.channelGate.end()
+		// The other instance ends whatever was not admitted in time; what lives longer was.
+		admitted := time.AfterFunc(2*s.timeouts.Handshake+siblingTimeout, func() { s.channelGate.handshaken(addr, place) })
+		defer s.channelGate.handshaken(addr, place)
+		defer admitted.Stop()
+		defer conn.Close()
+		other, err := s.dialSibling(ctx, n, conn.RemoteAddr())
+		if err == nil && len(head) > 0 {
+			_, err = other.Write(head)
+		}
+		if err != nil {
+			if other != nil {
+				_ = other.Close()
+			}
+			if ctx.Err() == nil {
+				s.notRouted(conn.RemoteAddr(), n, err)
+			}
+			return
+		}
+		s.metrics.channels.WithLabelValues("passed").Inc()
+		join(ctx, conn, other)
+	})
+}
+
+// dialSibling dials the channel listener of an instance for somebody at source: at the address that the signed document
+// has for it and nowhere else.
+func (s *Server) dialSibling(ctx context.Context, n causeway.Slot, source net.Addr) (net.Conn, error) {
+	if s.siblings != nil {
+		return s.siblings.Dial(n, source)
+	}
+	address, err := s.siblingAddress(n)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Timeout: siblingTimeout}
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	tune(c)
+	return c, nil
+}
+
+func (s *Server) siblingAddress(n causeway.Slot) (string, error) {
+	snap := s.snapshot.Load()
+	if snap == nil {
+		return "", errors.New("no instance list is in force")
+	}
+	for _, i := range snap.doc.Instances {
+		if i.Slot == n && i.PrivateAddress != "" {
+			return withPort(i.PrivateAddress), nil
+		}
+	}
+	return "", fmt.Errorf("the instance list has no private address for slot %d", n)
+}
+
+// withPort completes a private address with the port that instances take channels on.
+func withPort(address string) string {
+	if host, port, err := net.SplitHostPort(address); err == nil {
+		return net.JoinHostPort(host, port)
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), strconv.Itoa(causeway.ChannelPort))
+}
+
+// sibling reports whether addr is the private address of another instance, which keeps the limits per source itself.
+func (s *Server) sibling(addr netip.Addr) bool {
+	snap := s.snapshot.Load()
+	if snap == nil {
+		return false
+	}
+	for _, i := range snap.doc.Instances {
+		a, err := netip.ParseAddrPort(withPort(i.PrivateAddress))
+		if err == nil && i.Slot != s.slot && sourceAddr(net.TCPAddrFromAddrPort(a)) == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// join copies between two connections until both directions have ended, one has failed, or ctx ends. It closes both.
+func join(ctx context.Context, a, b net.Conn) {
+	shut := func() {
+		_ = a.Close()
+		_ = b.Close()
+	}
+	defer shut()
+	stop := context.AfterFunc(ctx, shut)
+	defer stop()
+	back := make(chan struct{})
+	go func() {
+		defer close(back)
+		pour(a, b, shut)
+	}()
+	pour(b, a, shut)
+	<-back
+}
+
+// pour copies to the end of from and passes that on, or ends everything when something fails.
+func pour(to, from net.Conn, shut func()) {
+	if _, err := io.Copy(to, from); err != nil {
+		shut()
+		return
+	}
+	half, ok := to.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		shut()
+	}
+}
