@@ -84,7 +84,7 @@ func benchPool(b *testing.B, h handlerFunc) *Pool {
 
 func BenchmarkSmallExchange(b *testing.B) {
 	body := make([]byte, 1024)
-	p := benchPool(b, func(_ context.Context, in *Inbound) { _ = in.Answer([]byte(okHead), body, true) })
+	p := benchPool(b, func(in *Inbound) { _ = in.Answer([]byte(okHead), body, true) })
 	pr := NewPrincipal(1, []byte("e"), "s")
 	b.ReportAllocs()
 	b.SetParallelism(32)
@@ -101,7 +101,7 @@ func BenchmarkSmallExchange(b *testing.B) {
 func BenchmarkDownload(b *testing.B) {
 	piece := make([]byte, 32<<10)
 	const total = 64 << 20
-	p := benchPool(b, func(_ context.Context, in *Inbound) {
+	p := benchPool(b, func(in *Inbound) {
 		_ = in.Answer([]byte(okHead), nil, false)
 		for n := 0; n < total; n += len(piece) {
 			if in.Data(piece, n+len(piece) == total) != nil {

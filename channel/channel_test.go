@@ -45,9 +45,9 @@ func (k *keeper) Admit(h Hello, _ []*x509.Certificate) (Welcome, error) {
 }
 
 // handlerFunc makes a function a Handler.
-type handlerFunc func(ctx context.Context, in *Inbound)
+type handlerFunc func(in *Inbound)
 
-func (f handlerFunc) Handle(ctx context.Context, in *Inbound) { f(ctx, in) }
+func (f handlerFunc) Handle(in *Inbound) { f(in) }
 
 // A bed is a pool and the connection points around it.
 type bed struct {
@@ -187,7 +187,7 @@ func post(body io.Reader, n int64) *Request {
 }
 
 func answer(body string) handlerFunc {
-	return func(_ context.Context, in *Inbound) {
+	return func(in *Inbound) {
 		_ = in.Answer([]byte(okHead), []byte(body), true)
 	}
 }
@@ -207,7 +207,7 @@ func TestRequestAndAnswerTravel(t *testing.T) {
 		head, source, evidence string
 		id                     causeway.RequestID
 	}
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		got.head, got.id = string(in.Head()), in.ID()
 		got.source, got.evidence = in.Principal().Source, string(in.Principal().Evidence)
 		_ = in.Inform([]byte("HTTP/1.1 103 Early Hints\r\n\r\n"))
@@ -240,7 +240,7 @@ func TestNoChannelIsToldAtOnce(t *testing.T) {
 
 func TestBodiesOfManySizesTravelBothWays(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(_ context.Context, in *Inbound) { // echo
+	b.join("cp-1", func(in *Inbound) { // echo
 		if in.BodyBytes() == 0 {
 			_ = in.Answer([]byte(okHead), nil, true)
 			return
@@ -280,7 +280,7 @@ func TestBodiesOfManySizesTravelBothWays(t *testing.T) {
 
 func TestRequestTrailersTravel(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		_, _ = io.Copy(io.Discard, in.Body())
 		_ = in.Answer([]byte(okHead), in.Trailers(), true)
 	}, SessionConfig{})
@@ -316,11 +316,11 @@ func TestRoundRobinOverConnectionPoints(t *testing.T) {
 
 func TestUndeliveredGoesElsewhere(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	bad := func(_ context.Context, in *Inbound) {
+	bad := func(in *Inbound) {
 		in.Refuse(causeway.CodeConnectorServerUnreachable, NotDelivered)
 	}
 	b.join("cp-1", bad, SessionConfig{})
-	b.join("cp-2", func(_ context.Context, in *Inbound) {
+	b.join("cp-2", func(in *Inbound) {
 		got, _ := io.ReadAll(in.Body())
 		_ = in.Answer([]byte(okHead), got, true)
 	}, SessionConfig{})
@@ -350,7 +350,7 @@ func (o iotestOneByte) Read(p []byte) (int, error) { return o.r.Read(p[:1]) }
 func TestUndeliveredEverywhereTellsTheLastReason(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	for _, id := range []string{"cp-1", "cp-2"} {
-		b.join(causeway.ConnectionPointID(id), func(_ context.Context, in *Inbound) {
+		b.join(causeway.ConnectionPointID(id), func(in *Inbound) {
 			in.Refuse(causeway.CodeConnectorServerUnreachable, NotDelivered)
 		}, SessionConfig{})
 	}
@@ -374,7 +374,7 @@ func TestDeliveredIsRetriedOnceAndOnlyWhenSafe(t *testing.T) {
 			b := newBed(t, PoolConfig{})
 			var mu sync.Mutex
 			attempts := []int{}
-			h := func(_ context.Context, in *Inbound) {
+			h := func(in *Inbound) {
 				mu.Lock()
 				attempts = append(attempts, in.Attempt())
 				mu.Unlock()
@@ -399,7 +399,7 @@ func TestDeliveredIsRetriedOnceAndOnlyWhenSafe(t *testing.T) {
 func TestFinalRefusalIsNotRetried(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	n := 0
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		n++
 		in.Refuse(causeway.CodeConnectorForbidden, Final)
 	}, SessionConfig{})
@@ -419,9 +419,9 @@ func TestLostChannelRetriesSafeRequestsElsewhere(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	var lost *peer
 	reached := make(chan struct{})
-	lost = b.join("cp-1", func(ctx context.Context, in *Inbound) {
+	lost = b.join("cp-1", func(in *Inbound) {
 		close(reached)
-		<-ctx.Done()
+		<-in.Context().Done()
 	}, SessionConfig{})
 	go func() {
 		<-reached
@@ -442,9 +442,9 @@ func TestLostChannelRetriesSafeRequestsElsewhere(t *testing.T) {
 func TestLostChannelDoesNotRepeatUnsafeRequests(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	reached := make(chan struct{})
-	p := b.join("cp-1", func(ctx context.Context, in *Inbound) {
+	p := b.join("cp-1", func(in *Inbound) {
 		close(reached)
-		<-ctx.Done()
+		<-in.Context().Done()
 	}, SessionConfig{})
 	go func() {
 		<-reached
@@ -459,7 +459,7 @@ func TestLostChannelDoesNotRepeatUnsafeRequests(t *testing.T) {
 
 func TestAnswerCutShortIsAnError(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		_ = in.Answer([]byte(okHead), []byte("half"), false)
 		in.Refuse(causeway.CodeConnectorBadAnswer, Final)
 	}, SessionConfig{})
@@ -471,7 +471,7 @@ func TestAnswerCutShortIsAnError(t *testing.T) {
 
 func TestHandlerThatForgetsIsRefusedForIt(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(context.Context, *Inbound) {}, SessionConfig{})
+	b.join("cp-1", func(*Inbound) {}, SessionConfig{})
 	if got := codeOf(t, b.pool.Exchange(t.Context(), get("/"), &recorder{})); got != causeway.CodeConnectorInternalError {
 		t.Errorf("code %v", got)
 	}
@@ -480,9 +480,9 @@ func TestHandlerThatForgetsIsRefusedForIt(t *testing.T) {
 func TestDeviceGoneCancelsTheHandler(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	reached, ended := make(chan struct{}), make(chan struct{})
-	b.join("cp-1", func(ctx context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		close(reached)
-		<-ctx.Done()
+		<-in.Context().Done()
 		close(ended)
 	}, SessionConfig{})
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -499,7 +499,7 @@ func TestDeviceGoneCancelsTheHandler(t *testing.T) {
 
 func TestEarlyAnswerStopsTheUpload(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		buf := make([]byte, 10)
 		_, _ = in.Body().Read(buf)
 		_ = in.Answer([]byte(okHead), []byte("enough"), true)
@@ -518,7 +518,7 @@ func TestEarlyAnswerStopsTheUpload(t *testing.T) {
 func TestFailedBodyReadEndsTheRequest(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	ended := make(chan error, 1)
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		_, err := io.Copy(io.Discard, in.Body())
 		ended <- err
 	}, SessionConfig{})
@@ -539,7 +539,7 @@ func (e errReader) Read([]byte) (int, error) { return 0, e.err }
 
 func TestUpgradeCarriesBytesBothWays(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		if !in.Upgrade() {
 			t.Error("not an upgrade")
 		}
@@ -586,7 +586,7 @@ func TestRefusedUpgradeLeavesTheBodyUnread(t *testing.T) {
 
 func TestSlowReaderStallsOnlyItself(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		if strings.HasPrefix(string(in.Head()), "GET /small") {
 			_ = in.Answer([]byte(okHead), []byte("ok"), true)
 			return
@@ -634,7 +634,7 @@ func TestSpentBudgetTurnsNewRequestsAway(t *testing.T) {
 
 func TestAnswerTimeout(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	b.join("cp-1", func(ctx context.Context, in *Inbound) { <-ctx.Done() }, SessionConfig{})
+	b.join("cp-1", func(in *Inbound) { <-in.Context().Done() }, SessionConfig{})
 	req := get("/")
 	req.AnswerTimeout = 20 * time.Millisecond
 	if got := codeOf(t, b.pool.Exchange(t.Context(), req, &recorder{})); got != causeway.CodeAnswerTimeout {
@@ -644,7 +644,7 @@ func TestAnswerTimeout(t *testing.T) {
 
 func TestDrainOfAConnectionPointLosesNothing(t *testing.T) {
 	b := newBed(t, PoolConfig{})
-	slow := func(_ context.Context, in *Inbound) {
+	slow := func(in *Inbound) {
 		time.Sleep(2 * time.Millisecond)
 		_ = in.Answer([]byte(okHead), []byte("ok"), true)
 	}
@@ -796,7 +796,7 @@ func TestGatewayThatMisbehavesLosesItsSession(t *testing.T) {
 				principals: map[uint32]*InboundPrincipal{}, leaving: make(chan struct{}), acked: make(chan struct{}), work: make(chan *Inbound)}
 			served := make(chan error, 1)
 			go func() {
-				served <- s.Serve(t.Context(), handlerFunc(func(ctx context.Context, in *Inbound) { <-ctx.Done() }))
+				served <- s.Serve(t.Context(), handlerFunc(func(in *Inbound) { <-in.Context().Done() }))
 			}()
 			if _, err := gw.Write(tt.bytes); err != nil {
 				t.Fatal(err)

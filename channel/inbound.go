@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"sync"
 
 	"github.com/causeway-gateway/causeway"
 )
@@ -18,15 +19,31 @@ type Inbound struct {
 	id        causeway.RequestID
 	attempt   int
 	upgrade   bool
+	whole     bool // first is all of the body
 	bodyBytes int64
-	open      *buffer
+	open      *buffer // holds head and first
 	head      []byte
-	ctx       context.Context // of this request; handed to Handle, kept for its methods
+	first     []byte
+	session   context.Context // for Context
+	ctx       context.Context // nil until asked for
 	cancel    context.CancelFunc
 
 	body     inboundBody
 	answered bool
 	ended    bool
+}
+
+// inbounds are used again. That is safe because the link's reader knows a request by its stream alone.
+var inbounds = sync.Pool{New: func() any { return new(Inbound) }}
+
+// newInbound returns the request that came in the open frame b and belongs to st.
+func newInbound(session context.Context, st *stream, p *InboundPrincipal, o *openHeader, b *buffer, whole bool) *Inbound {
+	in := inbounds.Get().(*Inbound)
+	rest := b.b[openHeaderBytes:]
+	*in = Inbound{stream: st, principal: p, id: o.id, attempt: int(o.attempt), upgrade: o.upgrade, whole: whole, bodyBytes: o.bodyBytes,
+		open: b, head: rest[:o.headBytes], first: rest[o.headBytes:], session: session}
+	in.body = inboundBody{in: in, cur: chunk{body: in.first, fin: whole}, rest: in.first, eof: whole}
+	return in
 }
 
 // ID returns the request's id, the gateway's name for it.
@@ -48,11 +65,35 @@ func (in *Inbound) BodyBytes() int64 { return in.bodyBytes }
 // Upgrade reports whether the device asks to switch protocols. Its bytes come as Body, after the 101.
 func (in *Inbound) Upgrade() bool { return in.upgrade }
 
+// Whole returns the request's body if all of it came with the request, as that of most small ones does. It is there
+// until Handle returns, and for who has not read Body.
+func (in *Inbound) Whole() (body []byte, ok bool) { return in.first, in.whole }
+
 // Body returns the request body. Its first Read says that a server is ready for it and opens the window. It ends
 // with io.EOF after exactly what the device sent, and with another error when the device went away.
-func (in *Inbound) Body() io.Reader {
-	in.body.in = in
-	return &in.body
+func (in *Inbound) Body() io.Reader { return &in.body }
+
+// OnGone has x interrupted when nobody waits for the answer any more, at once if it is so already, in place of who was
+// named before. It reports whether it is so. After OnGone(nil) has said no, nobody is interrupted; after it has said
+// yes, the call to who was named before may still come.
+func (in *Inbound) OnGone(x Interrupter) (gone bool) {
+	if gone = in.stream.onEnd(x); gone && x != nil {
+		x.Interrupt()
+	}
+	return gone
+}
+
+// Gone reports whether nobody waits for the answer any more.
+func (in *Inbound) Gone() bool { return in.stream.failed() }
+
+// Context returns a context that ends when nobody waits for the answer any more, and when Handle returns. It is made
+// when it is first asked for: most requests have no need of one.
+func (in *Inbound) Context() context.Context {
+	if in.ctx == nil {
+		in.ctx, in.cancel = context.WithCancel(in.session)
+		in.stream.cancelOnEnd(in.cancel)
+	}
+	return in.ctx
 }
 
 // Trailers returns the field lines behind the body, after it ended.
@@ -79,7 +120,7 @@ func (b *inboundBody) Read(p []byte) (int, error) {
 		if b.eof {
 			return 0, io.EOF
 		}
-		c, err := s.next(b.in.ctx.Done(), nil, nil)
+		c, err := s.next(nil, nil, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -123,7 +164,7 @@ func (in *Inbound) Answer(head, body []byte, last bool) error {
 	first := 0
 	if len(body) > 0 {
 		var err error
-		if first, err = in.stream.takeCredit(min(len(body), maxDataBytes), in.ctx.Done()); err != nil {
+		if first, err = in.stream.takeCredit(min(len(body), maxDataBytes), nil); err != nil {
 			return err
 		}
 	}
@@ -144,7 +185,7 @@ func (in *Inbound) Data(p []byte, last bool) error {
 		return errStreamDone
 	}
 	in.ended = last
-	return in.stream.sendData(p, last, in.ctx.Done())
+	return in.stream.sendData(p, last, nil)
 }
 
 // AnswerTrailers ends the answer with field lines.
@@ -175,18 +216,22 @@ func (in *Inbound) Refuse(code causeway.Code, d Delivery) {
 
 // run calls the handler and cleans up behind it.
 func (in *Inbound) run(h Handler) {
-	s := in.stream
-	defer func() {
-		s.link.remove(s.id)
-		in.cancel()
-		if in.body.cur.buf != nil {
-			s.consumed(in.body.cur)
-		}
-		s.release()
-		putBuffer(in.open)
-	}()
-	h.Handle(in.ctx, in)
+	defer in.release()
+	h.Handle(in)
 	if !in.ended {
 		in.Refuse(causeway.CodeConnectorInternalError, Final)
 	}
+}
+
+func (in *Inbound) release() {
+	s := in.stream
+	s.link.remove(s.id)
+	if in.cancel != nil {
+		in.cancel()
+	}
+	putBuffer(in.body.cur.buf)
+	s.release()
+	putBuffer(in.open)
+	*in = Inbound{}
+	inbounds.Put(in)
 }

@@ -157,7 +157,7 @@ func FuzzSession(f *testing.F) {
 			principals: map[uint32]*InboundPrincipal{}, leaving: make(chan struct{}), acked: make(chan struct{}), work: make(chan *Inbound)}
 		served := make(chan error, 1)
 		go func() {
-			served <- s.Serve(t.Context(), handlerFunc(func(_ context.Context, in *Inbound) {
+			served <- s.Serve(t.Context(), handlerFunc(func(in *Inbound) {
 				_, _ = io.Copy(io.Discard, in.Body())
 				_ = in.Answer([]byte("HTTP/1.1 200 OK\r\n\r\n"), []byte("x"), true)
 			}))

@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"context"
 	"io"
 	"time"
 
@@ -48,11 +47,17 @@ type DeviceSide interface {
 	Trailers(fields []byte) error
 }
 
-// A Handler serves the requests that arrive at the connection point. It runs on a goroutine of its own; ctx ends
-// when the device is gone, the session is lost or Serve's own context ended. The handler must end the exchange
-// with a last Answer, Data or Trailers or with Refuse; one that returns without is refused for it.
+// A Handler serves the requests that arrive at the connection point. It runs on a goroutine of its own, and must end
+// the exchange with a last Answer, Data or Trailers or with Refuse; one that returns without is refused for it. in and
+// all that came from it belong to somebody else once Handle has returned.
 type Handler interface {
-	Handle(ctx context.Context, in *Inbound)
+	Handle(in *Inbound)
+}
+
+// An Interrupter is told that nobody waits for an answer any more: the device is gone or the session was lost.
+// Interrupt comes on the goroutine that found out, so it must not wait for anything.
+type Interrupter interface {
+	Interrupt()
 }
 
 // Delivery says what became of a request that ends without an answer, as the request contract defines it.

@@ -243,45 +243,30 @@ func (s *Session) open(ctx context.Context, h Handler, fh frameHeader, b *buffer
 		putBuffer(b)
 		return err
 	}
-	p := s.principals[o.principal]
+	p, body := s.principals[o.principal], rest[o.headBytes:]
 	switch {
 	case p == nil:
 		err = violation("stream %d of unknown principal %d", fh.stream, o.principal)
 	case fh.stream <= s.link.lastID:
 		err = violation("stream %d after %d", fh.stream, s.link.lastID)
-	case len(rest)-o.headBytes > requestWindow:
-		err = violation("open frame with %d bytes of body", len(rest)-o.headBytes)
+	case len(body) > requestWindow:
+		err = violation("open frame with %d bytes of body", len(body))
 	}
 	if err != nil {
 		putBuffer(b)
 		return err
 	}
-	s.link.smu.Lock()
-	s.link.lastID = fh.stream
-	s.link.smu.Unlock()
 	st := newStream(s.link, fh.stream, requestWindow, answerWindow)
-	if s.link.inFlight() >= s.cfg.MaxStreams {
-		putBuffer(b)
+	st.begun(len(body), fh.fin)
+	if room, err := s.add(st); !room || err != nil {
 		st.release()
+		putBuffer(b)
+		if err != nil {
+			return err
+		}
 		return s.link.post(frameHeader{stream: fh.stream, typ: frameReset}, resetPayload(causeway.CodeConnectorOverloaded, NotDelivered))
 	}
-	in := &Inbound{stream: st, principal: p, id: o.id, attempt: int(o.attempt), upgrade: o.upgrade, bodyBytes: o.bodyBytes,
-		open: b, head: rest[:o.headBytes]}
-	in.ctx, in.cancel = context.WithCancel(ctx)
-	// The open frame's body waits in the queue like any other. Its buffer belongs to Inbound, which needs the head.
-	err = st.receive(s.link, fh.stream, chunk{typ: frameData, body: rest[o.headBytes:], fin: fh.fin})
-	if err == nil {
-		err = s.link.add(fh.stream, st)
-	}
-	if err != nil {
-		in.cancel()
-		st.release()
-		putBuffer(b)
-		return err
-	}
-	st.mu.Lock()
-	st.cancel = in.cancel
-	st.mu.Unlock()
+	in := newInbound(ctx, st, p, &o, b, fh.fin)
 	s.requests.Add(1)
 	select {
 	case s.work <- in:
@@ -289,6 +274,22 @@ func (s *Session) open(ctx context.Context, h Handler, fh frameHeader, b *buffer
 		s.handlers.Go(func() { s.handlerLoop(ctx, h, in) })
 	}
 	return nil
+}
+
+// add registers the stream of a new request, if there is room for one more. It fails once the link ended.
+func (s *Session) add(st *stream) (room bool, err error) {
+	l := s.link
+	l.smu.Lock()
+	l.lastID = st.id
+	if room = len(l.streams) < s.cfg.MaxStreams; room {
+		l.streams[st.id] = st
+	}
+	l.smu.Unlock()
+	if room && l.failed.Load() { // fail may have missed it
+		l.remove(st.id)
+		return false, l.failure()
+	}
+	return room, nil
 }
 
 // handlerIdle is how long a handler's goroutine waits for another request. Those that come soon find its stack

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"sync"
@@ -73,7 +74,8 @@ type stream struct {
 	credit  int // bytes we may still send
 	fin     bool
 	err     error
-	cancel  func() // connection point: ends the handler's context
+	gone    Interrupter        // connection point: told once when the stream ends early
+	cancel  context.CancelFunc // connection point: of the handler's context, if it asked for one
 	epoch   time.Time
 	drained int // bytes consumed since epoch
 }
@@ -105,10 +107,20 @@ func (s *stream) release() {
 	}
 	s.link.budget.add(-s.queued)
 	clear(s.queue)
-	s.queue, s.queued, s.cancel = s.queue[:0], 0, nil
+	s.queue, s.queued, s.gone, s.cancel = s.queue[:0], 0, nil, nil
 	s.link, s.id = nil, 0
 	s.mu.Unlock()
 	streams.Put(s)
+}
+
+// begun notes n bytes of body that came with the request itself and do not wait in the queue.
+func (s *stream) begun(n int, fin bool) {
+	s.mu.Lock()
+	s.granted -= n
+	s.queued += n
+	s.fin = fin
+	s.mu.Unlock()
+	s.link.budget.add(n)
 }
 
 func drain(c chan struct{}) {
@@ -289,15 +301,49 @@ func (s *stream) growLocked(n int) {
 // end makes the stream that l knows by id fail with err, for both its reader and its writer.
 func (s *stream) end(l *link, id uint32, err error) {
 	s.mu.Lock()
+	var gone Interrupter
+	var cancel context.CancelFunc
 	if s.isLocked(l, id) && s.err == nil {
-		s.err = err
-		if s.cancel != nil {
-			s.cancel()
-		}
+		s.err, gone, cancel = err, s.gone, s.cancel
+		s.gone, s.cancel = nil, nil
 	}
 	s.mu.Unlock()
 	signal(s.arrived)
 	signal(s.credited)
+	if gone != nil {
+		gone.Interrupt()
+	}
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// onEnd has x told when the stream ends early, in place of who was to be told before, and reports whether it has.
+func (s *stream) onEnd(x Interrupter) (ended bool) {
+	s.mu.Lock()
+	if ended = s.err != nil; !ended {
+		s.gone = x
+	}
+	s.mu.Unlock()
+	return ended
+}
+
+// failed reports whether the stream ended early.
+func (s *stream) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
+// cancelOnEnd has cancel called when the stream ends early, at once if it has.
+func (s *stream) cancelOnEnd(cancel context.CancelFunc) {
+	s.mu.Lock()
+	ended := s.err != nil
+	s.cancel = cancel
+	s.mu.Unlock()
+	if ended {
+		cancel()
+	}
 }
 
 // addCredit lets n more bytes be sent on the stream that l knows by id.

@@ -2,7 +2,6 @@ package channel
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -168,7 +167,7 @@ func TestBodyThatFailsAsTheAnswerCompletesEndsTheRequest(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	ended := make(chan error, 1)
 	failed := make(chan struct{})
-	b.join("cp-1", func(_ context.Context, in *Inbound) {
+	b.join("cp-1", func(in *Inbound) {
 		_, _ = in.Body().Read(make([]byte, 1))
 		_ = in.Answer([]byte(okHead), nil, true)
 		_, err := io.Copy(io.Discard, in.Body())

@@ -7,7 +7,7 @@ import (
 )
 
 // quietServer answers each request without allocating, so that what is measured is the handler's.
-func quietServer(b *testing.B) *rawServer {
+func quietServer(b testing.TB) *rawServer {
 	answer := []byte("HTTP/1.1 200 OK\r\nServer: quiet\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n" + string(make([]byte, 1024)))
 	return newRawServer(b, func(_ *rawServer, _ int, c net.Conn) {
 		buf := make([]byte, 16<<10)

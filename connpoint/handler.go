@@ -23,9 +23,13 @@ type inbound interface {
 	Principal() *channel.InboundPrincipal
 	Head() []byte
 	BodyBytes() int64
+	Whole() (body []byte, ok bool)
 	Body() io.Reader
 	Trailers() []byte
 	Upgrade() bool
+	Context() context.Context
+	OnGone(x channel.Interrupter) (gone bool)
+	Gone() bool
 	Inform(head []byte) error
 	Answer(head, body []byte, last bool) error
 	Data(p []byte, last bool) error
@@ -50,9 +54,9 @@ type handler struct {
 }
 
 // Handle carries one request to its server and the answer back.
-func (h *handler) Handle(ctx context.Context, in *channel.Inbound) { h.serve(ctx, in) }
+func (h *handler) Handle(in *channel.Inbound) { h.serve(in) }
 
-func (h *handler) serve(ctx context.Context, in inbound) {
+func (h *handler) serve(in inbound) {
 	x := exchanges.Get().(*exchange)
 	x.handler, x.in, x.start = h, in, time.Now()
 	defer func() {
@@ -66,8 +70,8 @@ func (h *handler) serve(ctx context.Context, in inbound) {
 		x.refuse(err, channel.Final)
 		return
 	}
-	x.carry(ctx)
-	x.logEnd(ctx)
+	x.carry()
+	x.logEnd()
 }
 
 // fault ends one request that met a mistake of ours; the others go on.
@@ -93,10 +97,10 @@ type exchange struct {
 	device  *verdict
 	verdict policy.Verdict
 	target  *target
-	gone    <-chan struct{} // closed when the device is; nil before the request goes to a server
 	body    io.Reader
 	head    []byte // the request head, later the answer's
 	path    []byte // the target inside
+	carried bool   // it may pass, and goes to a server
 	failed  bool
 	status  int
 	replied int64 // bytes of answer body
@@ -215,7 +219,7 @@ func (x *exchange) warnOf(code causeway.Code, err error) {
 }
 
 // carry brings a request that may pass to its server.
-func (x *exchange) carry(ctx context.Context) {
+func (x *exchange) carry() {
 	counts := x.route.traffic[x.verdict.Index]
 	counts.begin()
 	x.handler.counts.all.begin()
@@ -237,13 +241,16 @@ func (x *exchange) carry(ctx context.Context) {
 		x.refuse(err, channel.Final)
 		return
 	}
-	x.gone = ctx.Done()
+	x.carried = true
 	for fresh := x.in.Attempt() > 1; ; fresh = true {
-		if x.conn, err = x.target.pool.get(ctx, fresh); err != nil {
+		if x.conn = x.target.pool.takeIdle(fresh); x.conn == nil {
+			x.conn, err = x.target.pool.get(x.in.Context(), fresh)
+		}
+		if err != nil {
 			x.refuse(err, channel.NotDelivered)
 			return
 		}
-		x.over(ctx)
+		x.over()
 		if !x.again {
 			return
 		}
@@ -251,32 +258,25 @@ func (x *exchange) carry(ctx context.Context) {
 }
 
 // over runs the exchange over x.conn and gives the connection back.
-func (x *exchange) over(ctx context.Context) {
+func (x *exchange) over() {
 	conn := x.conn
-	stop := context.AfterFunc(ctx, conn.abort)
 	x.again = false
+	x.in.OnGone(conn)
 	good := x.run()
 	if !good {
 		conn.close()
 	}
 	x.upload.wait()
-	// When stop is too late, close runs or ran: the connection is nobody's any more.
-	if stop() && good && conn.clean() {
+	// Once the device is gone, the connection is closed, or about to be.
+	if gone := x.in.OnGone(nil); !gone && good && conn.clean() {
 		conn.put(x.idleFor())
 		return
 	}
 	conn.close()
 }
 
-// deviceGone reports whether the request ended because nobody waits for its answer any more.
-func (x *exchange) deviceGone() bool {
-	select {
-	case <-x.gone:
-		return true
-	default:
-		return false
-	}
-}
+// deviceGone reports whether a request on its way ended because nobody waits for its answer any more.
+func (x *exchange) deviceGone() bool { return x.carried && x.in.Gone() }
 
 // idleFor is how long the server's connection may stay: a second less than the server promised.
 func (x *exchange) idleFor() time.Duration {

@@ -156,12 +156,10 @@ func (b *bench) request(method, target string, fields ...string) *fakeInbound {
 	for _, f := range fields {
 		head += f + "\r\n"
 	}
-	return &fakeInbound{id: causeway.NewRequestID(), attempt: 1, who: b.who, head: []byte(head + "\r\n")}
+	return &fakeInbound{t: b.t, id: causeway.NewRequestID(), attempt: 1, who: b.who, head: []byte(head + "\r\n")}
 }
 
-func (b *bench) serve(in *fakeInbound) {
-	b.handler.serve(b.t.(interface{ Context() context.Context }).Context(), in)
-}
+func (b *bench) serve(in *fakeInbound) { b.handler.serve(in) }
 
 type lockedWriter struct {
 	mu sync.Mutex
@@ -176,10 +174,12 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 
 // fakeInbound stands in for channel.Inbound.
 type fakeInbound struct {
+	t         testing.TB
 	id        causeway.RequestID
 	attempt   int
 	who       *channel.InboundPrincipal
 	head      []byte
+	whole     []byte // the body, if it came with the request
 	body      io.Reader
 	bodyBytes int64
 	trailers  []byte
@@ -195,8 +195,57 @@ type fakeInbound struct {
 	refused        causeway.Code
 	delivery       channel.Delivery
 	refusals       int
+
+	mu     sync.Mutex // guards the fields below
+	left   bool       // the device is gone
+	gone   channel.Interrupter
+	cancel context.CancelFunc
 }
 
+// leave is the end of the device.
+func (f *fakeInbound) leave() {
+	f.mu.Lock()
+	gone, cancel := f.gone, f.cancel
+	f.left, f.gone, f.cancel = true, nil, nil
+	f.mu.Unlock()
+	if gone != nil {
+		gone.Interrupt()
+	}
+	if cancel != nil {
+		cancel()
+	}
+}
+
+func (f *fakeInbound) Context() context.Context {
+	ctx, cancel := context.WithCancel(f.t.Context())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cancel = cancel; f.left {
+		cancel()
+	}
+	return ctx
+}
+
+func (f *fakeInbound) OnGone(x channel.Interrupter) bool {
+	f.mu.Lock()
+	left := f.left
+	if !left {
+		f.gone = x
+	}
+	f.mu.Unlock()
+	if left && x != nil {
+		x.Interrupt()
+	}
+	return left
+}
+
+func (f *fakeInbound) Gone() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.left
+}
+
+func (f *fakeInbound) Whole() ([]byte, bool)                { return f.whole, f.whole != nil }
 func (f *fakeInbound) ID() causeway.RequestID               { return f.id }
 func (f *fakeInbound) Attempt() int                         { return f.attempt }
 func (f *fakeInbound) Principal() *channel.InboundPrincipal { return f.who }

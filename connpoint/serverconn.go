@@ -19,7 +19,6 @@ type serverConn struct {
 	raw    net.Conn // below TLS
 	secure bool
 	socket idleSocket
-	abort  func() // close, as a value made once
 
 	// Owned by the request that uses it.
 	reader    http1.Reader
@@ -33,7 +32,6 @@ type serverConn struct {
 func newServerConn(p *serverPool, raw net.Conn) *serverConn {
 	c := &serverConn{pool: p, Conn: raw, raw: raw}
 	c.socket.init(raw)
-	c.abort = c.close
 	c.ahead.src = raw
 	c.reader.Reset(&c.ahead)
 	return c
@@ -51,6 +49,9 @@ func (c *serverConn) close() {
 		c.pool.release()
 	}
 }
+
+// Interrupt ends the connection because nobody waits for what comes over it.
+func (c *serverConn) Interrupt() { c.close() }
 
 // closeKeepingPlace ends the connection and leaves its place among the open ones to the caller.
 func (c *serverConn) closeKeepingPlace() {

@@ -83,10 +83,8 @@ var (
 // get returns a connection to the server, a new one if fresh. No byte of a request was sent when it fails; the error
 // is a *causeway.Refusal or ctx's.
 func (p *serverPool) get(ctx context.Context, fresh bool) (*serverConn, error) {
-	if !fresh {
-		if c := p.takeIdle(); c != nil {
-			return c, nil
-		}
+	if c := p.takeIdle(fresh); c != nil {
+		return c, nil
 	}
 	p.mu.Lock()
 	if p.closed {
@@ -115,9 +113,9 @@ func (p *serverPool) get(ctx context.Context, fresh bool) (*serverConn, error) {
 	return p.wait(ctx, w, fresh)
 }
 
-// takeIdle returns the most recently used connection that is still good, or nil.
-func (p *serverPool) takeIdle() *serverConn {
-	for {
+// takeIdle returns the most recently used connection that is still good, or nil. An idle one is never fresh.
+func (p *serverPool) takeIdle(fresh bool) *serverConn {
+	for !fresh {
 		p.mu.Lock()
 		n := len(p.idle)
 		if n == 0 {
@@ -134,6 +132,7 @@ func (p *serverPool) takeIdle() *serverConn {
 		}
 		c.close()
 	}
+	return nil
 }
 
 func (p *serverPool) wait(ctx context.Context, w *waiter, fresh bool) (*serverConn, error) {

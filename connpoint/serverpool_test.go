@@ -278,12 +278,11 @@ func TestDeviceGoneEndsTheServersConnection(t *testing.T) {
 		close(ended)
 	})
 	b := newBench(t, srv.url(), nil)
-	ctx, cancel := context.WithCancel(t.Context())
 	in := b.request("GET", "/app/x")
 	done := make(chan struct{})
-	go func() { b.handler.serve(ctx, in); close(done) }()
+	go func() { b.serve(in); close(done) }()
 	<-asked
-	cancel()
+	in.leave()
 	<-ended
 	<-done
 	if strings.Contains(b.log.String(), "level=WARN") {
@@ -303,16 +302,19 @@ func TestOneServersTroubleIsItsOwn(t *testing.T) {
 		d.Publications = append(d.Publications, policy.Publication{Name: "hung", MaxInFlight: 3})
 		d.Servers = append(d.Servers, signed.Server{Name: "hung", URL: hung.url()})
 	})
-	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup
+	var stuck []*fakeInbound
 	for range 20 {
 		in := b.request("GET", "/hung/x")
-		work.Go(func() { b.handler.serve(ctx, in) })
+		stuck = append(stuck, in)
+		work.Go(func() { b.serve(in) })
 	}
 	for range 20 {
 		b.do("GET", "/app/x").wantAnswer(t, 200, "ok")
 	}
-	cancel()
+	for _, in := range stuck {
+		in.leave()
+	}
 	work.Wait()
 }
 

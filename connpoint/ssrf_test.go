@@ -199,7 +199,7 @@ func TestUnknownGatewayReachesNothing(t *testing.T) {
 	b := newBench(t, "http://127.0.0.1:1", nil)
 	other := &handler{b.handler.inside, "another"}
 	in := b.request("GET", "/app/x")
-	other.serve(t.Context(), in)
+	other.serve(in)
 	in.wantRefused(t, causeway.CodeConnectorNotPublished, channel.Final)
 }
 

@@ -70,7 +70,7 @@ func (in *instance) serveOn(s *channel.Session, h channel.Handler) (stop func())
 // An echo answers with what it got: the device's id as the evidence says, and the body.
 type echo struct{ trust identity.Trust }
 
-func (e echo) Handle(_ context.Context, r *channel.Inbound) {
+func (e echo) Handle(r *channel.Inbound) {
 	var req http1.Request
 	if err := req.Parse(r.Head(), http1.Limits{}); err != nil {
 		r.Refuse(causeway.CodeConnectorBadRequest, channel.Final)
@@ -216,10 +216,10 @@ func TestChannelLossCutsTheAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := make(chan struct{})
-	in.serveOn(s, handler(func(ctx context.Context, r *channel.Inbound) {
+	in.serveOn(s, handler(func(r *channel.Inbound) {
 		_ = r.Answer(head("200 OK"), []byte("part"), false)
 		close(begun)
-		<-ctx.Done()
+		<-r.Context().Done()
 	}))
 	waitFor(t, in.exchanger.Ready)
 	d := in.dial("pc-1")
@@ -235,9 +235,9 @@ func TestChannelLossCutsTheAnswer(t *testing.T) {
 	}
 }
 
-type handler func(context.Context, *channel.Inbound)
+type handler func(*channel.Inbound)
 
-func (h handler) Handle(ctx context.Context, r *channel.Inbound) { h(ctx, r) }
+func (h handler) Handle(r *channel.Inbound) { h(r) }
 
 func TestChannelListenerRefusesStrangers(t *testing.T) {
 	in := prepareReal(t)
