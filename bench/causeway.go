@@ -22,6 +22,9 @@ func causewayTarget(ctx context.Context, l *lab) (*target, error) {
 	}
 	const ip, port = "127.77.0.20", "8443"
 	state := filepath.Join(l.dir, "causeway-state")
+	if err := os.RemoveAll(state); err != nil {
+		return nil, err
+	}
 	cmd, err := l.runAt(ctx, "causeway", []string{ip + ":" + port}, l.causeway, "up", "--state", state, "--listen", ip, "--port", port,
 		"--service-name", serviceName, "--cert", l.keys.certFile, "--key", l.keys.keyFile, "--device-ca", l.keys.deviceCAFile,
 		"--publish", "files=http://"+backendAddress, "--publish", "sink=http://"+sinkAddress,
@@ -90,11 +93,14 @@ func await(ctx context.Context, try func() error) error {
 	}
 }
 
-// liftServerLimits takes the bounds off that keep one device from taking everything: one device is all there is here.
+// plenty is a bound that no measurement reaches. The bounds stay on, because keeping to them is part of the work.
+const plenty = "1000000"
+
+// liftServerLimits raises the bounds that keep one device from taking everything: one device is all there is here.
 func (l *lab) liftServerLimits(ctx context.Context, state string) error {
 	for _, name := range []string{"files", "sink"} {
 		if err := l.causewayCommand(ctx, "server", "set", name, "--state", state,
-			"--max-in-flight", "-1", "--rate", "-1", "--burst", "-1", "--concurrency", "-1"); err != nil {
+			"--max-in-flight", plenty, "--rate", plenty, "--burst", plenty, "--concurrency", plenty); err != nil {
 			return err
 		}
 	}
@@ -127,10 +133,17 @@ func causewayInstanceTarget(ctx context.Context, l *lab) (*target, error) {
 	}
 	const ip, port, channelPort = "127.77.0.21", "8443", "10124"
 	dir := filepath.Join(l.dir, "causeway-instance")
-	state, gatewayDir, pointDir := filepath.Join(dir, "site"), filepath.Join(dir, "gateway"), filepath.Join(dir, "connection-point")
-	if _, err := l.run("causeway-site", l.causeway, "site", "run", "--state", state, "--gateway-address", ip+":"+channelPort, "--port", port,
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	state, gatewayDir := filepath.Join(dir, "site"), filepath.Join(dir, "gateway")
+	args := []string{"site", "run", "--state", state, "--gateway-address", ip + ":" + channelPort, "--port", port,
 		"--service-name", serviceName, "--cert", l.keys.certFile, "--key", l.keys.keyFile, "--device-ca", l.keys.deviceCAFile,
-		"--publish", "files=http://"+backendAddress, "--publish", "sink=http://"+sinkAddress, "--limits-off"); err != nil {
+		"--publish", "files=http://" + backendAddress, "--publish", "sink=http://" + sinkAddress, "--limits-off"}
+	for n := range pointsOfSite {
+		args = append(args, "--connection-point", pointName(n+1))
+	}
+	if _, err := l.run("causeway-site", l.causeway, args...); err != nil {
 		return nil, err
 	}
 	if err := await(ctx, func() error { return l.causewayCommand(ctx, "status", "--state", state) }); err != nil {
@@ -139,32 +152,26 @@ func causewayInstanceTarget(ctx context.Context, l *lab) (*target, error) {
 	if err := l.liftServerLimits(ctx, state); err != nil {
 		return nil, err
 	}
-	for _, args := range [][]string{{"gateway", "0", gatewayDir, "--listen", ip}, {"connection-point", "cp-1", pointDir}} {
-		if err := l.causewayCommand(ctx, append([]string{"site", "export", "--state", state}, args...)...); err != nil {
-			return nil, err
-		}
+	if err := l.causewayCommand(ctx, "site", "export", "--state", state, "gateway", "0", gatewayDir, "--listen", ip); err != nil {
+		return nil, err
 	}
 	gateway, err := l.runAt(ctx, "causeway-gateway", []string{ip + ":" + port, ip + ":" + channelPort},
 		l.causeway, "gateway", "run", "--config", filepath.Join(gatewayDir, "config.yaml"))
 	if err != nil {
 		return nil, err
 	}
-	point, err := l.run("causeway-connection-point", l.causeway, "connection-point", "run", "--config", filepath.Join(pointDir, "config.yaml"))
+	point, socket, err := l.startPoint(ctx, state, 1)
 	if err != nil {
 		return nil, err
 	}
 	t := &target{
 		address: ip + ":" + port, h2: true, identity: true, gateway: tree(gateway), connector: tree(point),
 		gatewayMetrics:   func() []string { return []string{filepath.Join(gatewayDir, "run.sock")} },
-		connectorMetrics: func() []string { return []string{filepath.Join(pointDir, "run.sock")} },
+		connectorMetrics: func() []string { return []string{socket} },
+		point: func(ctx context.Context, n int) (string, error) {
+			_, socket, err := l.startPoint(ctx, state, n)
+			return socket, err
+		},
 	}
-	return t, await(ctx, func() error {
-		c, err := l.dialingOf(t, false).dial(ctx)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		_, err = c.get("/files/1k", 200)
-		return err
-	})
+	return t, await(ctx, func() error { return l.answers(ctx, t) })
 }

@@ -28,6 +28,16 @@ type dialing struct {
 	buffer  int
 }
 
+// refusingOf connects without a client certificate to where a target asks for one.
+func (l *lab) refusingOf(t *target) dialing {
+	d := l.dialingOf(t, false)
+	d.config.Certificates = nil
+	if t.refusing != "" {
+		d.address = t.refusing
+	}
+	return d
+}
+
 // dialingOf connects to a target as its devices do; with mutual, also to the others with a client certificate.
 func (l *lab) dialingOf(t *target, mutual bool) dialing {
 	d := dialing{address: t.address, plain: t.plain, buffer: 4 << 10, config: &tls.Config{

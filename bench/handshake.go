@@ -14,15 +14,13 @@ import (
 
 const handshakeWorkers = 16
 
-// handshakes opens a connection for every request. Where a target asks all its devices for a certificate, those
-// without get its refusal: that is the answer which counts there, and it reaches no server.
+// handshakes opens a connection for every request. A device without a certificate gets 403 from every target: all of
+// them ask for one at that address, and none brings such a request to a server.
 func handshakes(certificate, resume bool) func(context.Context, *lab, *target, time.Duration) (result, error) {
 	return func(ctx context.Context, l *lab, t *target, duration time.Duration) (result, error) {
-		d := l.dialingOf(t, certificate)
-		want := 200
-		if t.identity && !certificate {
-			d.config.Certificates = nil
-			want = 403
+		d, want := l.dialingOf(t, true), 200
+		if !certificate {
+			d, want = l.refusingOf(t), 403
 		}
 		var mu sync.Mutex
 		var times []float64

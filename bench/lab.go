@@ -31,14 +31,23 @@ type target struct {
 	plain   bool   // http, not https
 	h2      bool
 
-	// mutual is where a client certificate is asked for, if that is another address.
-	mutual string
-	// identity says that this target asks every connection for a client certificate and refuses those without.
+	// mutual is where handshakes without a client certificate fail, refusing where they end in a 403; empty where
+	// address asks every device for its certificate.
+	mutual, refusing string
+	// identity says that address asks every device for a client certificate and refuses those without.
 	identity bool
+	// only lists the workloads that the target is for; empty means all.
+	only []string
 
 	gateway, connector func() []int // processes on each side
 	// Sockets on which each side shows its Go memory metrics, when it is a Go program that does.
 	gatewayMetrics, connectorMetrics func() []string
+
+	// point starts a further connection point of this target and returns the socket of its status; nil if it has none.
+	point func(ctx context.Context, n int) (socket string, err error)
+
+	build    func(context.Context, *lab) (*target, error)
+	commands []*exec.Cmd // what build started
 }
 
 func (t *target) url(path string) string {
@@ -70,6 +79,7 @@ var builders = []struct {
 	{"haproxy", haproxyTarget},
 	{"nginx", nginxTarget},
 	{"go-direct", goDirectTarget},
+	{"tunnel-bare", bareTarget},
 	{"causeway-instance", causewayInstanceTarget},
 	{"causeway", causewayTarget},
 	{"frp-tcp", frpTarget},
@@ -108,23 +118,48 @@ func (l *lab) start(ctx context.Context, chosen []string) error {
 		if len(chosen) > 0 && !slices.Contains(chosen, b.name) {
 			continue
 		}
-		t, err := b.build(ctx, l)
-		if err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
-		}
-		if t == nil {
+		t := &target{name: b.name, build: b.build}
+		switch found, err := l.make(ctx, t); {
+		case err != nil:
+			return err
+		case found:
+			l.targets = append(l.targets, t)
+		default:
 			fmt.Fprintf(os.Stderr, "bench: %s is not on this machine\n", b.name)
-			continue
 		}
-		t.name = b.name
-		l.targets = append(l.targets, t)
 	}
 	return nil
 }
 
-// stop ends every process of the lab, last started first.
-func (l *lab) stop() {
-	for _, cmd := range slices.Backward(l.started) {
+// make starts t's processes. It reports false when t is not on this machine.
+func (l *lab) make(ctx context.Context, t *target) (bool, error) {
+	before := len(l.started)
+	made, err := t.build(ctx, l)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", t.name, err)
+	}
+	if made == nil {
+		return false, nil
+	}
+	made.name, made.build, made.commands = t.name, t.build, slices.Clone(l.started[before:])
+	*t = *made
+	return true, nil
+}
+
+// renew starts t's processes anew, for measurements of memory: what earlier work left in them is gone.
+func (l *lab) renew(ctx context.Context, t *target) error {
+	end(t.commands)
+	l.started = slices.DeleteFunc(l.started, func(c *exec.Cmd) bool { return slices.Contains(t.commands, c) })
+	_, err := l.make(ctx, t)
+	return err
+}
+
+// stop ends every process of the lab.
+func (l *lab) stop() { end(l.started) }
+
+// end ends processes, last started first.
+func end(commands []*exec.Cmd) {
+	for _, cmd := range slices.Backward(commands) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		gone := make(chan struct{})
 		go func() { _ = cmd.Wait(); close(gone) }()
@@ -219,7 +254,13 @@ func (l *lab) version(program string, args ...string) {
 	if name := filepath.Base(program); !strings.Contains(strings.ToLower(first), name) {
 		first = name + " " + first // some print nothing but a number
 	}
-	l.versions = append(l.versions, first)
+	l.addVersion(first)
+}
+
+func (l *lab) addVersion(text string) {
+	if !slices.Contains(l.versions, text) {
+		l.versions = append(l.versions, text)
+	}
 }
 
 // tree returns a function that lists cmd's process and those it started.

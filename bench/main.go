@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +26,7 @@ type options struct {
 	idle      int
 	out       string
 	work      string
+	goals     bool
 }
 
 func main() {
@@ -46,6 +48,7 @@ func main() {
 	flag.StringVar(&o.work, "work", "bench/work", "`folder` for configurations, logs and keys")
 	from := flag.String("from", "", "measure nothing; write RESULTS.md again from this results.json `file`")
 	quick := flag.Bool("quick", false, "one short round, to see that everything works")
+	flag.BoolVar(&o.goals, "goals", false, "only what the table of goals needs (about 20 minutes; everything takes an hour)")
 	flag.Parse()
 	if *quick {
 		o.rounds, o.duration, o.idle = 1, time.Second, 500
@@ -82,13 +85,20 @@ func run(ctx context.Context, o options) error {
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return err
 	}
-	lab := &lab{dir: work, causeway: o.causeway}
-	defer lab.stop()
-	if err := lab.start(ctx, split(o.targets)); err != nil {
-		return err
-	}
 	chosen, err := chooseWorkloads(split(o.workloads))
 	if err != nil {
+		return err
+	}
+	names := split(o.targets)
+	if o.goals {
+		chosen = slices.DeleteFunc(chosen, func(w workload) bool { return goalTargets[w.name] == nil })
+		if names == nil {
+			names = allGoalTargets()
+		}
+	}
+	lab := &lab{dir: work, causeway: o.causeway}
+	defer lab.stop()
+	if err := lab.start(ctx, names); err != nil {
 		return err
 	}
 	report := newReport(o, lab)
@@ -103,9 +113,13 @@ func run(ctx context.Context, o options) error {
 // measureAll is the interleaving: rounds outside, then workloads, then targets.
 func measureAll(ctx context.Context, o options, lab *lab, chosen []workload, report *report) error {
 	for round := range o.rounds {
+		report.Loads = append(report.Loads, loadAverage())
 		for _, w := range chosen {
+			if w.rounds > 0 && round >= w.rounds {
+				continue
+			}
 			for _, t := range lab.targets {
-				if w.skip != nil && w.skip(t) {
+				if !w.runs(t) || o.goals && !slices.Contains(goalTargets[w.name], t.name) {
 					continue
 				}
 				row := measure(ctx, o, lab, w, t)

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ticksPerSecond is the unit of the times in /proc/PID/stat; Linux shows them at 100 Hz to every program.
@@ -98,6 +100,36 @@ func loadAverage() string {
 		return ""
 	}
 	return strings.Join(fields[:3], " ")
+}
+
+// A moment is what the whole machine and this program with all it started have used of the processors until then.
+type moment struct {
+	at         time.Time
+	busy, ours float64 // seconds
+}
+
+func readMachine() moment {
+	m := moment{at: time.Now()}
+	data, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(data), "\n")
+	for i, f := range strings.Fields(line)[1:] {
+		if i == 3 || i == 4 || i > 7 { // idle, waiting for a disk, and guests, which are in user already
+			continue
+		}
+		n, _ := strconv.ParseFloat(f, 64)
+		m.busy += n / ticksPerSecond
+	}
+	for _, p := range descendants(os.Getpid()) {
+		m.ours += p.cpuSeconds
+	}
+	return m
+}
+
+// othersSince is the share of the machine that went to somebody else since before, from 0 to 1: programs that have
+// nothing to do with the measurement, the hypervisor's other guests, and the kernel's own threads.
+func (m moment) othersSince(before moment) float64 {
+	there := m.at.Sub(before.at).Seconds() * float64(runtime.NumCPU())
+	return max(0, (m.busy-before.busy-(m.ours-before.ours))/there)
 }
 
 // machine names the host, its processor and its kernel.

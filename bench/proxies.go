@@ -14,6 +14,9 @@ import (
 // bulkBytes is the size of a download or an upload.
 const bulkBytes = 64 << 20
 
+// refusal is what a device without a certificate reads where one is asked for; about as long as Causeway's own.
+const refusal = `{"title":"Forbidden","status":403,"code":"ClientCertificateRequired","request_id":"00000000000000000000000000000000"}`
+
 // startBackends starts nginx as the server behind every target, and a sink that reads uploads to their end.
 //
 // Causeway takes the published name off the path and the other targets do not, so both spellings exist.
@@ -88,7 +91,7 @@ http {
 }
 
 func nginxTarget(ctx context.Context, l *lab) (*target, error) {
-	const address, mutual = "127.77.0.11:8443", "127.77.0.11:8444"
+	const address, mutual, refusing = "127.77.0.11:8443", "127.77.0.11:8444", "127.77.0.11:8445"
 	server := func(address, extra string) string {
 		return fmt.Sprintf(`
 	server {
@@ -103,16 +106,20 @@ func nginxTarget(ctx context.Context, l *lab) (*target, error) {
 	config, err := l.nginxConfig("nginx", fmt.Sprintf(`
 	upstream files { server %s; keepalive 512; keepalive_requests 100000000; }
 	upstream sink { server %s; keepalive 64; }
-	%s %s`, backendAddress, sinkAddress, server(address, ""),
-		server(mutual, "ssl_verify_client on; ssl_client_certificate "+l.keys.deviceCAFile+";")))
+	%s %s %s`, backendAddress, sinkAddress, server(address, ""),
+		server(mutual, "ssl_verify_client on; ssl_client_certificate "+l.keys.deviceCAFile+";"),
+		server(refusing, "ssl_verify_client optional; ssl_client_certificate "+l.keys.deviceCAFile+`;
+		if ($ssl_client_verify != SUCCESS) { return 403 '`+refusal+`'; }`)))
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := l.runAt(ctx, "nginx", []string{address, mutual}, lookTool("nginx"), "-e", "stderr", "-c", config)
+	cmd, err := l.runAt(ctx, "nginx", []string{address, mutual, refusing}, lookTool("nginx"), "-e", "stderr", "-c", config)
 	if err != nil {
 		return nil, err
 	}
-	return &target{address: address, mutual: mutual, h2: true, gateway: tree(cmd), connector: func() []int { return nil }}, nil
+	return &target{
+		address: address, mutual: mutual, refusing: refusing, h2: true, gateway: tree(cmd), connector: func() []int { return nil },
+	}, nil
 }
 
 func haproxyTarget(ctx context.Context, l *lab) (*target, error) {
@@ -120,31 +127,33 @@ func haproxyTarget(ctx context.Context, l *lab) (*target, error) {
 	if program == "" {
 		return nil, nil
 	}
-	const address, mutual = "127.77.0.10:8443", "127.77.0.10:8444"
-	cmd, err := l.haproxy(ctx, "haproxy", address, mutual, "server s "+backendAddress, "server s "+sinkAddress)
+	const address, mutual, refusing = "127.77.0.10:8443", "127.77.0.10:8444", "127.77.0.10:8445"
+	cmd, err := l.haproxy(ctx, "haproxy", address, mutual, refusing, "server s "+backendAddress, "server s "+sinkAddress)
 	if err != nil {
 		return nil, err
 	}
 	l.version(program, "-v")
-	return &target{address: address, mutual: mutual, h2: true, gateway: tree(cmd), connector: func() []int { return nil }}, nil
+	return &target{
+		address: address, mutual: mutual, refusing: refusing, h2: true, gateway: tree(cmd), connector: func() []int { return nil },
+	}, nil
 }
 
 func goDirectTarget(ctx context.Context, l *lab) (*target, error) {
-	const address, mutual = "127.77.0.12:8443", "127.77.0.12:8444"
+	const address, mutual, refusing = "127.77.0.12:8443", "127.77.0.12:8444", "127.77.0.12:8445"
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	metrics := filepath.Join(l.dir, "go-direct.sock")
-	cmd, err := l.runAt(ctx, "go-direct", []string{address, mutual}, self, "go-direct",
-		"-listen", address, "-mutual", mutual, "-metrics", metrics,
+	cmd, err := l.runAt(ctx, "go-direct", []string{address, mutual, refusing}, self, "go-direct",
+		"-listen", address, "-mutual", mutual, "-refusing", refusing, "-metrics", metrics,
 		"-cert", l.keys.certFile, "-key", l.keys.keyFile, "-device-ca", l.keys.deviceCAFile)
 	if err != nil {
 		return nil, err
 	}
-	l.versions = append(l.versions, "go-direct: "+runtime.Version())
+	l.addVersion("go-direct: " + runtime.Version())
 	return &target{
-		address: address, mutual: mutual, h2: true,
+		address: address, mutual: mutual, refusing: refusing, h2: true,
 		gateway: tree(cmd), connector: func() []int { return nil },
 		gatewayMetrics: func() []string { return []string{metrics} },
 	}, nil

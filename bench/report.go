@@ -3,6 +3,7 @@
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -24,6 +25,7 @@ type row struct {
 	P99               float64 `json:"p99_ms"`
 	MBPerSecond       float64 `json:"mb_per_second"`
 	Background        float64 `json:"background_mb_per_second,omitempty"`
+	Others            float64 `json:"share_of_machine_used_by_others"`
 	KBPerIdle         float64 `json:"kb_per_idle_connection,omitempty"`
 
 	// Processor seconds per 10,000 requests, or per GB for the bulk workloads.
@@ -49,15 +51,9 @@ func (r *row) fill(w workload, got result, before, after books) {
 	r.ConnectorCPU = (after.connector - before.connector) / units
 	r.BackendCPU = (after.backend - before.backend) / units
 	r.GatewayPSS, r.ConnectorPSS = after.gatewayPSS, after.connectorPSS
-	if before.gatewayCounts && after.gatewayCounts {
-		n := (after.gatewayMallocs - before.gatewayMallocs) / got.Requests
-		r.GatewayAllocs = &n
-	}
-	if before.connectorCounts && after.connectorCounts {
-		n := (after.connectorMallocs - before.connectorMallocs) / got.Requests
-		r.ConnectorAllocs = &n
-	}
 }
+
+func (r *row) allocate(a allocations) { r.GatewayAllocs, r.ConnectorAllocs = a.gateway, a.connector }
 
 // line is what the terminal shows while a run goes on.
 func (r *row) line() string {
@@ -77,6 +73,7 @@ type report struct {
 	Duration   string   `json:"duration"`
 	LoadBefore string   `json:"load_before"`
 	LoadAfter  string   `json:"load_after"`
+	Loads      []string `json:"load_of_rounds"` // before each
 	Rows       []row    `json:"rows"`
 
 	targets []string
@@ -126,19 +123,54 @@ func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Measurements\n\nWritten by `make bench`. %s, %s. %d rounds of %s (twice that from 256 connections on). Load average before %s, after %s.\n",
 		r.Date, r.Machine, r.Rounds, r.Duration, r.LoadBefore, r.LoadAfter)
-	fmt.Fprintf(&b, "Software: %s.\n\n", strings.Join(r.Versions, "; "))
-	b.WriteString("Device, target and server share the machine, so a ratio is worth more than a figure. Figures are medians over the rounds; ratios are taken within\n" +
-		"a round, then median and (range). CPU is seconds of all processes of a side per 10,000 requests, or per GB for the bulk workloads: gateway side,\n" +
-		"connection point, server. PSS is memory after the workload: gateway side, connection point. Allocations are per request, gateway and connection point.\n" +
-		"A row is void when one request was not answered as expected. backend is the server itself, without TLS. Ratios are of req/s; of MB/s for bulk; of p99 for the\n" +
-		"open loop (fix...), and of memory for idle, where less is better.\n")
-	if spread := r.spread(); spread > 1.15 {
-		fmt.Fprintf(&b, "\n**The machine was not quiet**: go-direct over haproxy moved by a factor of %.2f between the rounds of workload a. Read the ranges.\n", spread)
-	}
+	fmt.Fprintf(&b, "Software: %s.\n", strings.Join(r.Versions, "; "))
+	r.unrest(&b)
+	r.goalsTable(&b)
+	b.WriteString(howMeasured)
 	for _, w := range workloads {
 		r.table(&b, w)
 	}
+	b.WriteString("\n" + strings.TrimSpace(notes) + "\n")
 	return b.String()
+}
+
+// notes is what was found out by other means than a run of this program.
+//
+//go:embed NOTES.md
+var notes string
+
+const howMeasured = `
+Device, target and server share the machine, so a ratio is worth more than a figure. Every round runs every target once per workload, in order.
+Ratios are taken within a round; figures are medians over the rounds, with the (range). The goals are for causeway-instance, with identity, policy, mapping,
+limits, metrics and request ids; tunnel-bare is the same channel and the same HTTP reader and writer without them, and so without their deadlines and their
+watch for devices that left, too. causeway is the whole path with the balancer. backend is the server itself, without TLS.
+
+CPU is seconds of all processes of a side per 10,000 requests, or per GB for the bulk workloads: gateway side, connection point, server. PSS is memory after
+the workload: gateway side, connection point. Allocations are per request, gateway and connection point, counted in the middle of a measurement. others is
+the share of the machine that went to somebody else meanwhile. A row is void when one request was not answered as expected. Ratios are of req/s; of MB/s for
+bulk; of p99 for the open loop (fix...).
+`
+
+// mostOthers is what others may have of the machine in the median row: the kernel's own work is among it.
+const mostOthers = 0.1
+
+// unrest says what the machine did beside the measurements.
+func (r *report) unrest(b *strings.Builder) {
+	var shares []float64
+	for _, row := range r.Rows {
+		shares = append(shares, row.Others)
+	}
+	slices.Sort(shares)
+	if n := len(shares); n > 0 {
+		fmt.Fprintf(b, "Others had %.0f %% of the machine in the median row and %.0f %% in the worst. Load average at the start of each round: %s.\n",
+			middle(shares)*100, shares[n-1]*100, strings.Join(r.Loads, "; "))
+	}
+	if n := len(shares); n > 0 && middle(shares) > mostOthers {
+		b.WriteString("\n**The machine was not quiet**: others used it all the time. No figure here is worth keeping.\n")
+	}
+	if spread := r.spread(); spread > 1.15 {
+		fmt.Fprintf(b, "\n**The machine was not quiet**: go-direct over haproxy moved by a factor of %.2f between the rounds of workload a. Read the ranges.\n", spread)
+	}
 }
 
 // table writes one workload, if it was measured.
@@ -147,37 +179,37 @@ func (r *report) table(b *strings.Builder, w workload) {
 		return
 	}
 	fmt.Fprintf(b, "\n## %s: %s\n\n", w.name, w.what)
-	b.WriteString("| target | req/s | MB/s | / haproxy | / go-direct | p50 ms | p99 ms | CPU gw, cp, server | PSS MiB gw, cp | allocs gw, cp | |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| target | req/s | MB/s | / haproxy | / go-direct | p50 ms | p99 ms | CPU gw, cp, server | PSS MiB gw, cp | allocs gw, cp | others | |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, name := range r.targets {
 		rows, void := r.of(w.name, name)
 		if len(rows) == 0 && void == "" {
 			continue
 		}
 		if len(rows) == 0 {
-			fmt.Fprintf(b, "| %s | | | | | | | | | | void: %s |\n", name, void)
+			fmt.Fprintf(b, "| %s | | | | | | | | | | | void: %s |\n", name, void)
 			continue
 		}
 		note := ""
 		if void != "" {
 			note = "some rounds void: " + void
 		}
-		if (w.name == "hs" || w.name == "hs-resume") && strings.HasPrefix(name, "causeway") {
-			note += "each answer is its 403 to a device without a certificate, which reaches no server"
-		}
-		if w.name == "idle" {
-			note += fmt.Sprintf("**%.1f KB per connection**", median(rows, func(r row) float64 { return r.KBPerIdle }))
+		switch w.name {
+		case "idle":
+			note += fmt.Sprintf("**%.1f KB per connection** (KB of 1,000 B)", median(rows, kilobytes))
+		case "idle-channel":
+			note += fmt.Sprintf("**%.1f KiB per channel set**", median(rows, kibibytes))
 		}
 		if background := median(rows, func(r row) float64 { return r.Background }); background > 0 {
 			note += fmt.Sprintf("beside %.0f MB/s", background)
 		}
-		fmt.Fprintf(b, "| %s | %.0f | %.0f | %s | %s | %.2f | %.2f | %.2f, %.2f, %.2f | %.1f, %.1f | %s | %s |\n", name,
+		fmt.Fprintf(b, "| %s | %.0f | %.0f | %s | %s | %.2f | %.2f | %.2f, %.2f, %.2f | %.1f, %.1f | %s | %.0f %% | %s |\n", name,
 			median(rows, func(r row) float64 { return r.RequestsPerSecond }), median(rows, func(r row) float64 { return r.MBPerSecond }),
 			r.ratio(w, rows, "haproxy"), r.ratio(w, rows, "go-direct"),
 			median(rows, func(r row) float64 { return r.P50 }), median(rows, func(r row) float64 { return r.P99 }),
 			median(rows, func(r row) float64 { return r.GatewayCPU }), median(rows, func(r row) float64 { return r.ConnectorCPU }),
 			median(rows, func(r row) float64 { return r.BackendCPU }),
 			median(rows, func(r row) float64 { return r.GatewayPSS / 1024 }), median(rows, func(r row) float64 { return r.ConnectorPSS / 1024 }),
-			allocations(rows), note)
+			allocationsOf(rows), median(rows, func(r row) float64 { return r.Others * 100 }), note)
 	}
 }
 
@@ -202,8 +234,8 @@ func figure(w workload, r row) float64 {
 		return r.MBPerSecond
 	case strings.HasPrefix(w.name, "fix"):
 		return r.P99
-	case w.name == "idle":
-		return r.KBPerIdle
+	case w.fresh:
+		return 0 // memory: a process that grows in steps has no ratio
 	}
 	return r.RequestsPerSecond
 }
@@ -252,7 +284,7 @@ func (r *report) spread() float64 {
 	return high / low
 }
 
-func allocations(rows []row) string {
+func allocationsOf(rows []row) string {
 	column := func(get func(row) *float64) string {
 		var values []float64
 		for _, r := range rows {

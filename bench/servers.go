@@ -18,11 +18,14 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// servers are the programs that a run starts as processes of its own: `bench sink` and `bench go-direct`.
-var servers = map[string]func(args []string) error{"sink": sinkServer, "go-direct": goDirectServer}
+// servers are the programs that a run starts as processes of its own, as in `bench sink`.
+var servers = map[string]func(args []string) error{
+	"sink": sinkServer, "go-direct": goDirectServer, "bare-gateway": bareGatewayServer, "bare-connector": bareConnectorServer,
+}
 
 // sinkServer reads every request body to its end and answers with its length.
 func sinkServer(args []string) error {
@@ -44,7 +47,8 @@ func sinkServer(args []string) error {
 // goDirectServer is the reverse proxy that one would write in Go on a free afternoon, tuned as far as its options go.
 func goDirectServer(args []string) error {
 	flags := flag.NewFlagSet("go-direct", flag.ContinueOnError)
-	listen, mutual, metrics := flags.String("listen", "", ""), flags.String("mutual", "", ""), flags.String("metrics", "", "")
+	listen, mutual, refusing := flags.String("listen", "", ""), flags.String("mutual", "", ""), flags.String("refusing", "", "")
+	metrics := flags.String("metrics", "", "")
 	cert, key, deviceCA := flags.String("cert", "", ""), flags.String("key", "", ""), flags.String("device-ca", "", "")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -59,20 +63,44 @@ func goDirectServer(args []string) error {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(roots)
-	proxy := newGoDirect()
-	failed := make(chan error, 3)
-	go func() { failed <- serveMetrics(*metrics) }()
-	for address, config := range map[string]*tls.Config{
-		*listen: {Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13},
-		*mutual: {Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool},
+	var carried atomic.Uint64
+	proxy := counted(newGoDirect(), &carried)
+	failed := make(chan error, 4)
+	go func() { failed <- serveMetrics(*metrics, &carried) }()
+	for _, s := range []struct {
+		address string
+		handler http.Handler
+		auth    tls.ClientAuthType
+	}{
+		{*listen, proxy, tls.NoClientCert}, {*mutual, proxy, tls.RequireAndVerifyClientCert}, {*refusing, certificatesOnly(proxy), tls.VerifyClientCertIfGiven},
 	} {
 		server := &http.Server{
-			Addr: address, Handler: proxy, TLSConfig: config, IdleTimeout: 5 * time.Minute,
-			ErrorLog: log.New(io.Discard, "", 0), // connections that end early are part of the workloads
+			Addr: s.address, Handler: s.handler, IdleTimeout: 5 * time.Minute,
+			TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, ClientAuth: s.auth, ClientCAs: pool},
+			ErrorLog:  log.New(io.Discard, "", 0), // connections that end early are part of the workloads
 		}
 		go func() { failed <- server.ListenAndServeTLS("", "") }()
 	}
 	return <-failed
+}
+
+// counted counts what h answered, to share out allocations.
+func counted(h http.Handler, carried *atomic.Uint64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		carried.Add(1)
+	})
+}
+
+// certificatesOnly refuses devices without a certificate, as Causeway does.
+func certificatesOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) == 0 {
+			http.Error(w, refusal, http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func newGoDirect() http.Handler {
@@ -104,8 +132,8 @@ func newBuffers() *buffers {
 func (b *buffers) Get() []byte  { return *b.pool.Get().(*[]byte) }
 func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
 
-// serveMetrics shows this process's allocations as Causeway's metrics do.
-func serveMetrics(socket string) error {
+// serveMetrics shows this process's allocations as Causeway's metrics do, and how many requests they were for.
+func serveMetrics(socket string, carried *atomic.Uint64) error {
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
@@ -113,6 +141,6 @@ func serveMetrics(socket string) error {
 	return http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		fmt.Fprintf(w, "go_memstats_mallocs_total %d\n", m.Mallocs)
+		fmt.Fprintf(w, "go_memstats_mallocs_total %d\nbench_requests_total %d\n", m.Mallocs, carried.Load())
 	}))
 }

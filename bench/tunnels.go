@@ -64,12 +64,12 @@ func chiselTarget(ctx context.Context, l *lab) (*target, error) {
 
 // behindHAProxy makes a target of a tunnel whose outer end listens at ip, on 7001 for the files and 7002 for the sink.
 func (l *lab) behindHAProxy(ctx context.Context, name, front, ip string, outside, inside func() []int) (*target, error) {
-	proxy, err := l.haproxy(ctx, name, front+":8443", front+":8444", "server s "+ip+":7001", "server s "+ip+":7002")
+	proxy, err := l.haproxy(ctx, name, front+":8443", front+":8444", front+":8445", "server s "+ip+":7001", "server s "+ip+":7002")
 	if err != nil {
 		return nil, err
 	}
 	return &target{
-		address: front + ":8443", mutual: front + ":8444", h2: true,
+		address: front + ":8443", mutual: front + ":8444", refusing: front + ":8445", h2: true,
 		gateway:   func() []int { return append(tree(proxy)(), outside()...) },
 		connector: inside,
 	}, nil

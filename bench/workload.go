@@ -14,8 +14,11 @@ type workload struct {
 	name, what  string
 	connections int
 	perGB       bool // processor time is given per GB carried, not per 10,000 requests
-	run         func(context.Context, *lab, *target, time.Duration) (result, error)
+	steady      bool // a closed loop of small requests: allocations are counted in the middle of it
+	run         func(context.Context, *lab, *target, options) (result, error)
 	skip        func(*target) bool
+	fresh       bool // measures memory: on processes just started, without a start that does not count
+	rounds      int  // run in so many of the rounds; zero means all
 }
 
 // A result is what the devices saw.
@@ -24,31 +27,46 @@ type result struct {
 	Seconds    float64
 	P50, P99   float64 // milliseconds
 	MB         float64 // carried, in millions of bytes
-	KBPerIdle  float64 // gateway's memory per idle connection, in thousands of bytes
+	KBPerIdle  float64 // gateway's memory per idle connection or channel, in thousands of bytes
 	Background float64 // MB/s of the downloads beside an open loop
 }
 
 func plainTarget(t *target) bool { return t.plain }
 func noH2(t *target) bool        { return !t.h2 }
+func noChannel(t *target) bool   { return t.name != measured }
+
+// memoryRounds is how often memory is measured: processes are started for it, and it varies little.
+const memoryRounds = 3
 
 // workloads are all there are, in the order in which a round runs them.
 var workloads = []workload{
-	{name: "a", what: "GET 1 KiB, 64 keep-alive connections (wrk)", connections: 64, run: wrkLoad(64, "GET", "/files/1k")},
-	{name: "a-h2", what: "the same over HTTP/2, 64 streams on one connection (h2load)", connections: 1, run: h2Load, skip: noH2},
-	{name: "a512", what: "GET 1 KiB, 512 connections (wrk)", connections: 512, run: wrkLoad(512, "GET", "/files/1k")},
-	{name: "b", what: "POST 4 KiB, answer 2 KiB, 256 connections (wrk)", connections: 256, run: wrkLoad(256, "POST", "/files/post")},
-	{name: "c1", what: "64 MiB download, 1 stream", connections: 1, perGB: true, run: downloads(1)},
-	{name: "c16", what: "64 MiB download, 16 streams", connections: 16, perGB: true, run: downloads(16)},
-	{name: "u1", what: "64 MiB upload, 1 stream", connections: 1, perGB: true, run: upload},
-	{name: "fix", what: "open loop, 500 requests/s of 1 KiB on 32 connections, latency from the due time", run: openLoop(quiet)},
-	{name: "fixbulk", what: "the same beside 8 downloads held to 8 MB/s each", run: openLoop(cappedBulk)},
-	{name: "fixfull", what: "the same beside 8 downloads as fast as they go", run: openLoop(fullBulk)},
-	{name: "fixstall", what: "the same beside 4 downloads whose reader stopped", run: openLoop(stalledBulk)},
-	{name: "hs", what: "a new TLS connection per request, 16 at once, P-256", run: handshakes(false, false), skip: plainTarget},
-	{name: "hs-resume", what: "the same, resumed sessions", run: handshakes(false, true), skip: plainTarget},
-	{name: "hs-cert", what: "a new TLS connection per request, client certificate (P-256)", run: handshakes(true, false), skip: plainTarget},
-	{name: "hs-cert-resume", what: "the same, resumed sessions", run: handshakes(true, true), skip: plainTarget},
-	{name: "idle", what: "idle keep-alive connections after one GET each: memory per connection on the gateway's side", skip: plainTarget},
+	{name: "a", what: "GET 1 KiB, 64 keep-alive connections (wrk)", connections: 64, steady: true, run: timed(wrkLoad(64, "GET", "/files/1k"))},
+	{name: "a-h2", what: "the same over HTTP/2, 64 streams on one connection (h2load)", connections: 1, steady: true, run: timed(h2Load), skip: noH2},
+	{name: "a512", what: "GET 1 KiB, 512 connections (wrk)", connections: 512, steady: true, run: timed(wrkLoad(512, "GET", "/files/1k"))},
+	{name: "b", what: "POST 4 KiB, answer 2 KiB, 256 connections (wrk)", connections: 256, steady: true, run: timed(wrkLoad(256, "POST", "/files/post"))},
+	{name: "c1", what: "64 MiB download, 1 stream", connections: 1, perGB: true, run: timed(downloads(1))},
+	{name: "c16", what: "64 MiB download, 16 streams", connections: 16, perGB: true, run: timed(downloads(16))},
+	{name: "u1", what: "64 MiB upload, 1 stream", connections: 1, perGB: true, run: timed(upload)},
+	{name: "fix", what: "open loop, 500 requests/s of 1 KiB on 32 connections, latency from the due time", run: timed(openLoop(quiet))},
+	{name: "fixbulk", what: "the same beside 8 downloads held to 8 MB/s each", run: timed(openLoop(cappedBulk))},
+	{name: "fixfull", what: "the same beside 8 downloads as fast as they go", run: timed(openLoop(fullBulk))},
+	{name: "fixstall", what: "the same beside 4 downloads whose reader stopped", run: timed(openLoop(stalledBulk))},
+	{name: "hs", what: "a new TLS connection per request, 16 at once, P-256; every target asks for a client certificate, gets none and answers 403 itself",
+		run: timed(handshakes(false, false)), skip: plainTarget},
+	{name: "hs-resume", what: "the same, resumed sessions", run: timed(handshakes(false, true)), skip: plainTarget},
+	{name: "hs-cert", what: "a new TLS connection per request, client certificate (P-256), answer from the server", run: timed(handshakes(true, false)), skip: plainTarget},
+	{name: "hs-cert-resume", what: "the same, resumed sessions", run: timed(handshakes(true, true)), skip: plainTarget},
+	{name: "idle", what: "idle keep-alive connections after one GET each, on processes just started: memory per connection on the gateway's side",
+		run: idleConnections, skip: plainTarget, fresh: true, rounds: memoryRounds},
+	{name: "idle-channel", what: "channel sets of further connection points without a request: memory per set on the gateway's side",
+		run: idleChannels, skip: noChannel, fresh: true, rounds: memoryRounds},
+}
+
+// timed is a workload that goes on for the time of one measurement.
+func timed(run func(context.Context, *lab, *target, time.Duration) (result, error)) func(context.Context, *lab, *target, options) (result, error) {
+	return func(ctx context.Context, l *lab, t *target, o options) (result, error) {
+		return run(ctx, l, t, o.duration)
+	}
 }
 
 func chooseWorkloads(names []string) ([]workload, error) {
@@ -66,49 +84,58 @@ func chooseWorkloads(names []string) ([]workload, error) {
 	return chosen, nil
 }
 
+// runs reports whether t takes part in w.
+func (w *workload) runs(t *target) bool {
+	return (w.skip == nil || !w.skip(t)) && (len(t.only) == 0 || slices.Contains(t.only, w.name))
+}
+
 // measure runs w against t once: a short start that does not count, then the measurement between two readings of
 // the processes' books.
 func measure(ctx context.Context, o options, l *lab, w workload, t *target) row {
 	row := row{Workload: w.name, Target: t.name}
-	duration := o.duration
 	if w.connections >= 256 {
-		duration *= 2
+		o.duration *= 2
 	}
-	run := w.run
-	if run == nil {
-		run = idle(o.idle)
+	if w.fresh {
+		if err := l.renew(ctx, t); err != nil {
+			row.Void = err.Error()
+			return row
+		}
 	} else {
 		// What goes wrong here shows again below, save what only a start does: on a busy machine 512 handshakes may
 		// take longer than this.
-		_, _ = run(ctx, l, t, min(duration, time.Second))
+		short := o
+		short.duration = min(o.duration, time.Second)
+		_, _ = w.run(ctx, l, t, short)
 	}
+	machine := readMachine()
 	before := l.books(t)
-	got, err := run(ctx, l, t, duration)
+	var middle <-chan allocations
+	if w.steady {
+		middle = countAllocations(t, o.duration)
+	}
+	got, err := w.run(ctx, l, t, o)
 	after := l.books(t)
+	row.Others = readMachine().othersSince(machine)
 	if err != nil {
 		row.Void = err.Error()
-		return row
+	} else {
+		row.fill(w, got, before, after)
 	}
-	row.fill(w, got, before, after)
+	if middle != nil {
+		row.allocate(<-middle)
+	}
 	return row
 }
 
 // books are the sums of one moment.
 type books struct {
-	gateway, connector, backend      float64 // processor seconds
-	gatewayMallocs, connectorMallocs float64
-	gatewayCounts, connectorCounts   bool
-	gatewayPSS, connectorPSS         float64 // KiB
+	gateway, connector, backend float64 // processor seconds
+	gatewayPSS, connectorPSS    float64 // KiB
 }
 
 func (l *lab) books(t *target) (b books) {
 	b.gatewayPSS, b.connectorPSS = pssKiB(t.gateway()), pssKiB(t.connector())
-	if t.gatewayMetrics != nil {
-		b.gatewayMallocs, b.gatewayCounts = mallocs(t.gatewayMetrics())
-	}
-	if t.connectorMetrics != nil {
-		b.connectorMallocs, b.connectorCounts = mallocs(t.connectorMetrics())
-	}
 	b.gateway, b.connector, b.backend = cpuSeconds(t.gateway()), cpuSeconds(t.connector()), cpuSeconds(l.backend())
 	return b
 }
