@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"sync"
@@ -33,7 +32,7 @@ type bareServer struct {
 	buf  [32 << 10]byte
 }
 
-func (h *bareHandler) Handle(_ context.Context, in *channel.Inbound) {
+func (h *bareHandler) Handle(in *channel.Inbound) {
 	s, err := h.take()
 	if err == nil {
 		if err = s.carry(in); err == nil {
