@@ -17,7 +17,7 @@ type Limits struct {
 	MaxHandshakes           int // unfinished: 2,048
 	MaxHandshakesPerSource  int // unfinished, of one source: 512, since an office behind one address reconnects all at once
 	MaxChannelHandshakes    int // unfinished, on the channel listener: 512
-	MaxChannelConnections   int // of connection points, handshake done: 256
+	MaxChannelConnections   int // of connection points, handshake done: 1,024
 	MaxStreams              int // HTTP/2 streams of one connection: 128
 	MaxHeadBytes            int // request head: 16 KiB
 	MaxTargetBytes          int // request target: 8 KiB
@@ -49,7 +49,7 @@ func (l Limits) or() Limits {
 		MaxHandshakes:           cmp.Or(l.MaxHandshakes, 2048),
 		MaxHandshakesPerSource:  cmp.Or(l.MaxHandshakesPerSource, 512),
 		MaxChannelHandshakes:    cmp.Or(l.MaxChannelHandshakes, 512),
-		MaxChannelConnections:   cmp.Or(l.MaxChannelConnections, 256),
+		MaxChannelConnections:   cmp.Or(l.MaxChannelConnections, 1024),
 		MaxStreams:              cmp.Or(l.MaxStreams, 128),
 		MaxHeadBytes:            cmp.Or(l.MaxHeadBytes, 16<<10),
 		MaxTargetBytes:          cmp.Or(l.MaxTargetBytes, 8<<10),
