@@ -100,8 +100,6 @@ func reset(fd int) {
 	unix.Close(fd)
 }
 
-func closeFD(fd int) { unix.Close(fd) }
-
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -15,6 +15,4 @@ func (b *Balancer) accept(ctx context.Context, p *port, _ func(int, netip.AddrPo
 
 func reset(int) {}
 
-func closeFD(int) {}
-
 func destination(_ int, local netip.AddrPort) netip.AddrPort { return local }

@@ -219,7 +219,7 @@ func (b *Balancer) launchInstanceLocked(in *instance) {
 	b.launch(func(ctx context.Context) { in.probe(ctx, b.Probe, b.log()) })
 	b.launch(func(ctx context.Context) {
 		b.accept(ctx, in.health, func(fd int, _ netip.AddrPort) {
-			if !in.hand(handoff.Health, fd) {
+			if !in.hand(handoff.Health, fd, reset) {
 				reset(fd)
 			}
 		})

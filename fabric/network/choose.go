@@ -17,20 +17,29 @@ type tuple struct{ source, destination netip.AddrPort }
 // balance hands a connection to the healthy instance that its 5-tuple points at, or to the next one if that instance
 // takes no more. With none left it is reset, so that the client learns at once.
 func (b *Balancer) balance(fd int, f Flow) {
-	hash := maphash.Comparable(seed, tuple{f.Source, f.Destination})
-	var tried [causeway.MaxSlots]bool
+	b.spread(fd, maphash.Comparable(seed, tuple{f.Source, f.Destination}), [causeway.MaxSlots]bool{})
+}
+
+// spread is balance among the instances that were not tried yet. What an instance gives back, because it stops or died
+// before it took the connection, goes to the next.
+func (b *Balancer) spread(fd int, hash uint64, tried [causeway.MaxSlots]bool) {
 	for {
 		in := b.choose(hash, &tried)
 		if in == nil {
-			b.counters.refused.Add(1)
-			reset(fd)
-			return
-		}
-		if in.hand(handoff.Public, fd) {
+			b.refuse(fd)
 			return
 		}
 		tried[in.slot] = true
+		if in.hand(handoff.Public, fd, func(fd int) { b.spread(fd, hash, tried) }) {
+			return
+		}
 	}
+}
+
+// refuse resets a connection that no instance takes.
+func (b *Balancer) refuse(fd int) {
+	b.counters.refused.Add(1)
+	reset(fd)
 }
 
 // choose returns the untried healthy instance with the highest weight for this hash (rendezvous hashing): when one
@@ -64,8 +73,7 @@ func mix(x uint64) uint64 {
 
 // translate is inbound NAT: to this instance whatever its health, or to nobody.
 func (b *Balancer) translate(in *instance, fd int) {
-	if !in.hand(handoff.Channel, fd) {
-		b.counters.refused.Add(1)
-		reset(fd)
+	if !in.hand(handoff.Channel, fd, b.refuse) {
+		b.refuse(fd)
 	}
 }

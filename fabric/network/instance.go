@@ -43,7 +43,7 @@ func newInstance(ctx context.Context, slot causeway.Slot, id causeway.InstanceID
 	return &instance{slot: slot, id: id, sender: sender, health: health, done: make(chan struct{})}, nil
 }
 
-// close takes the instance out of service. What was handed over stays with it.
+// close takes the instance out of service. What it took stays with it.
 func (in *instance) close() {
 	in.once.Do(func() {
 		in.gone.Store(true)
@@ -60,13 +60,12 @@ func (in *instance) remove() {
 	in.close()
 }
 
-// hand passes the connection on and reports whether the instance has it now, in which case our descriptor is closed.
-// Otherwise it stays the caller's.
-func (in *instance) hand(tag handoff.Tag, fd int) bool {
-	err := in.sender.Send(tag, fd)
+// hand passes the connection on and reports whether the instance has it now. Otherwise it stays the caller's. It comes
+// back when the instance turns out not to have taken it; back owns it then.
+func (in *instance) hand(tag handoff.Tag, fd int, back func(fd int)) bool {
+	err := in.sender.Send(tag, fd, back)
 	switch {
 	case err == nil:
-		closeFD(fd)
 	case errors.Is(err, handoff.ErrGone):
 		in.close()
 		return false
@@ -83,9 +82,10 @@ func (in *instance) hand(tag handoff.Tag, fd int) bool {
 	return true
 }
 
-// watch notices the instance's death before a connection does. The slot then waits for its successor.
+// watch notices the instance's death before a connection does, and sees to what the instance did not take. The slot then
+// waits for its successor.
 func (in *instance) watch(ctx context.Context, log *slog.Logger) {
-	err := in.sender.WaitGone(ctx)
+	err := in.sender.Run(ctx)
 	in.close()
 	if err != nil && !in.removed.Load() {
 		log.Warn("instance is gone", "slot", int(in.slot), "instance", string(in.id))

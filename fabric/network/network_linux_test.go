@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/internal/handoff"
@@ -391,7 +392,14 @@ func TestFullInstanceIsPassedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for full.sender.Send(handoff.Public, int(f.Fd())) == nil {
+	for err == nil {
+		fd, dupErr := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if dupErr != nil {
+			t.Fatal(dupErr)
+		}
+		if err = full.sender.Send(handoff.Public, fd, nil); err != nil {
+			unix.Close(fd)
+		}
 	}
 	full.healthy.Store(true) // as it was a moment ago
 	for range 30 {

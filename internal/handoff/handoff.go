@@ -1,11 +1,16 @@
 // Package handoff passes accepted TCP connections from the load balancer to the gateway instance that serves them.
 //
 //	supervisor ──attach socket──► instance     tag 'a' + one end of a new hand-over pair, whenever a balancer (re)starts
-//	balancer ──hand-over end────► instance     tag 'p', 'c' or 'h' + one accepted connection
+//	balancer ──hand-over end────► instance     tag 'p', 'c' or 'h', number + one accepted connection
+//	balancer ◄────────────────── instance      receipt: taken or not, number
 //
 // Both are SOCK_SEQPACKET socket pairs that only inheritance or another such socket can give away, so no other
-// process can open one. A message is one tag byte and exactly one descriptor (SCM_RIGHTS). What passes is the
+// process can open one. A message to the instance holds exactly one descriptor (SCM_RIGHTS). What passes is the
 // socket itself: the source address stays true, no byte is copied, and the connection outlives the balancer.
+//
+// The balancer keeps a descriptor of its own until the receipt, which the instance writes when it accepts the
+// connection and before it reads from it. So a connection that an instance did not take, because it stops, is behind or
+// died, is as good as new for another.
 //
 // Nobody waits for an instance. Send never blocks: a queue of the kernel's size stands between the two, and when
 // it is full the connection stays with the caller.
@@ -45,6 +50,18 @@ func (t Tag) String() string {
 	return "unknown"
 }
 
+// Sizes of the messages between balancer and instance: a byte and a number.
+const (
+	parcelBytes  = 5
+	receiptBytes = 5
+)
+
+// The first byte of a receipt.
+const (
+	taken    byte = 't'
+	notTaken byte = 'n'
+)
+
 var (
 	// ErrBusy says that the queue towards the instance is full: it takes connections slower than they come.
 	ErrBusy = errors.New("hand-over queue is full")
@@ -57,7 +74,7 @@ var (
 // Stats counts what a Receiver met since it was made.
 type Stats struct {
 	Received  uint64 // connections put into a listener's queue
-	Dropped   uint64 // connections reset because their listener was closed or its queue was full
+	Dropped   uint64 // connections given back because their listener was closed or its queue was full
 	Malformed uint64 // messages of the wrong shape, unknown tags, descriptors that are no TCP connection
 	Ends      int    // hand-over ends attached now
 }

@@ -63,8 +63,36 @@ func (r *rig) attachSender(t *testing.T) *Sender {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ran })
 	return s
+}
+
+// sendCopy sends a copy of c's descriptor. What comes back is reset.
+func sendCopy(s *Sender, tag Tag, c *net.TCPConn) error {
+	return sendOr(s, tag, c, func(fd int) {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		unix.Close(fd)
+	})
+}
+
+// sendOr sends a copy of c's descriptor, and hands it to back if it comes back.
+func sendOr(s *Sender, tag Tag, c *net.TCPConn, back func(fd int)) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	own := -1
+	if ctlErr := raw.Control(func(fd uintptr) { own, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); ctlErr != nil || err != nil {
+		return errors.Join(ctlErr, err)
+	}
+	if err := s.Send(tag, own, back); err != nil {
+		unix.Close(own)
+		return err
+	}
+	return nil
 }
 
 func (r *rig) ended(t *testing.T) error {
@@ -94,7 +122,7 @@ func (r *rig) connect(t *testing.T) (client, accepted *net.TCPConn) {
 func (r *rig) handOver(t *testing.T, tag Tag) (client *net.TCPConn) {
 	t.Helper()
 	client, accepted := r.connect(t)
-	if err := r.sender.SendConn(tag, accepted); err != nil {
+	if err := sendCopy(r.sender, tag, accepted); err != nil {
 		t.Fatal(err)
 	}
 	accepted.Close()
@@ -207,7 +235,7 @@ func TestThousandConnectionsArrive(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if err := r.sender.SendConn(Public, c); err != nil {
+			if err := sendCopy(r.sender, Public, c); err != nil {
 				t.Error(err)
 			}
 			c.Close()
@@ -258,7 +286,7 @@ func TestHungInstanceNeverBlocksTheSender(t *testing.T) {
 	_, accepted := r.connect(t)
 	sent := 0
 	for err = nil; err == nil; {
-		if err = s.SendConn(Public, accepted); err == nil {
+		if err = sendCopy(s, Public, accepted); err == nil {
 			sent++
 		}
 	}
@@ -274,12 +302,12 @@ func TestHungInstanceNeverBlocksTheSender(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	if _, fd, err := receive(socket); err != nil {
-		t.Error(err)
+	if _, number, fd, err := receive(socket, parcelBytes); err != nil || number != 1 {
+		t.Errorf("number %d, %v; want the first", number, err)
 	} else {
 		unix.Close(fd)
 	}
-	if err := s.SendConn(Public, accepted); err != nil {
+	if err := sendCopy(s, Public, accepted); err != nil {
 		t.Errorf("send after the instance took one: %v", err)
 	}
 }
@@ -295,19 +323,19 @@ func TestDeadInstanceIsNoticed(t *testing.T) {
 	_, accepted := r.connect(t)
 	gone := make(chan error, 1)
 	instance.Close()
-	if err := s.SendConn(Public, accepted); !errors.Is(err, ErrGone) {
+	if err := sendCopy(s, Public, accepted); !errors.Is(err, ErrGone) {
 		t.Errorf("send to a dead instance: %v, want ErrGone", err)
 	}
-	go func() { gone <- s.WaitGone(t.Context()) }()
+	go func() { gone <- s.Run(t.Context()) }()
 	if err := <-gone; !errors.Is(err, ErrGone) {
-		t.Errorf("WaitGone = %v, want ErrGone", err)
+		t.Errorf("Run = %v, want ErrGone", err)
 	}
-	if err := s.SendConn(Public, accepted); !errors.Is(err, ErrGone) {
+	if err := sendCopy(s, Public, accepted); !errors.Is(err, ErrGone) {
 		t.Errorf("send after the end: %v, want ErrGone", err)
 	}
 }
 
-func TestWaitGoneEndsWithItsContext(t *testing.T) {
+func TestSenderEndsWithItsContext(t *testing.T) {
 	balancer, _ := pair(t)
 	s, err := NewSender(balancer)
 	if err != nil {
@@ -315,10 +343,10 @@ func TestWaitGoneEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
-	go func() { gone <- s.WaitGone(ctx) }()
+	go func() { gone <- s.Run(ctx) }()
 	cancel()
 	if err := <-gone; err != nil {
-		t.Errorf("WaitGone = %v, want nil", err)
+		t.Errorf("Run = %v, want nil", err)
 	}
 }
 
@@ -375,7 +403,7 @@ func TestUnknownTagIsReset(t *testing.T) {
 func TestFullListenerHoldsUpNobodyElse(t *testing.T) {
 	r := newRig(t, Public, Health)
 	r.receiver.mu.Lock()
-	r.receiver.listeners[Public] = &listener{tag: Public, queue: make(chan *net.TCPConn, 2)}
+	r.receiver.listeners[Public] = &listener{tag: Public, queue: make(chan arrival, 2)}
 	r.receiver.mu.Unlock()
 	r.handOver(t, Public)
 	r.handOver(t, Public)
@@ -407,19 +435,20 @@ func TestClosedListenerResetsItsConnections(t *testing.T) {
 // its descriptors is the end of a pipe: it is only seen once every copy of the write end is closed.
 func TestMalformedMessageClosesItsDescriptors(t *testing.T) {
 	r := newRig(t, Public)
-	for _, tt := range []struct {
+	for row, tt := range []struct {
 		name    string
 		message string
 		copies  int
 	}{
 		{"no tag", "", 1},
 		{"no tag, two descriptors", "", 2},
-		{"two descriptors", "p", 2},
-		{"three descriptors", "p", 3},
-		{"a hundred descriptors", "p", 100},
-		{"long message", "pp", 1},
+		{"two descriptors", "p0000", 2},
+		{"three descriptors", "p0000", 3},
+		{"a hundred descriptors", "p0000", 100},
+		{"short message", "p", 1},
+		{"long message", "p00000", 1},
 		{"very long message", "pppppppppppppppppppppppp", 2},
-		{"not a socket", "p", 1},
+		{"not a socket", "p0000", 1},
 		{"attach over a hand-over end", "a", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -433,6 +462,12 @@ func TestMalformedMessageClosesItsDescriptors(t *testing.T) {
 				fds[i] = int(write.Fd())
 			}
 			before := r.receiver.Stats().Malformed
+			if len(tt.message) == parcelBytes { // it gets a receipt, by its number
+				tt.message = tt.message[:4] + string(rune('0'+row))
+				r.sender.mu.Lock()
+				r.sender.unanswered[0x30303030+uint32(row)] = parcel{fd: -1}
+				r.sender.mu.Unlock()
+			}
 			if _, _, err := r.sender.socket.conn.WriteMsgUnix([]byte(tt.message), unix.UnixRights(fds...), nil); err != nil {
 				t.Fatal(err)
 			}
@@ -465,7 +500,11 @@ func TestSocketsOfTheWrongKindAreRefused(t *testing.T) {
 	}
 	defer udp.Close()
 	for i, f := range []*os.File{listening, a, file(udp.File())} {
-		if err := r.sender.socket.Write([]byte("p"), f); err != nil {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.sender.Send(Public, fd, nil); err != nil {
 			t.Fatal(err)
 		}
 		f.Close()
@@ -510,7 +549,16 @@ func TestEndsAreBounded(t *testing.T) {
 	for range maxEnds - 1 {
 		r.attachSender(t)
 	}
-	if err := r.attachSender(t).WaitGone(t.Context()); !errors.Is(err, ErrGone) {
+	balancer, instance := pair(t)
+	if err := Attach(r.attach, instance); err != nil {
+		t.Fatal(err)
+	}
+	instance.Close()
+	s, err := NewSender(balancer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); !errors.Is(err, ErrGone) {
 		t.Errorf("one end too many: %v, want ErrGone", err)
 	}
 	if got := r.receiver.Stats().Ends; got != maxEnds {
@@ -522,23 +570,30 @@ func TestReceiverSurvivesRunningOutOfDescriptors(t *testing.T) {
 	r := newRig(t, Public)
 	wantEcho(t, r.handOver(t, Public), accept(t, r.receiver.Listener(Public)), "attached by now")
 	client, accepted := r.connect(t)
+	back := make(chan int, 1)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
 	// A descriptor beyond every one in use: from here on nothing more can be opened.
+	f, err := accepted.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd := int(f.Fd())
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
 		t.Fatal(err)
 	}
-	err := r.sender.SendConn(Public, accepted)
-	accepted.Close()
-	_, readErr := client.Read(make([]byte, 1))
+	err = r.sender.Send(Public, fd, func(fd int) { back <- fd })
+	got := <-back
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if err != nil || readErr == nil {
-		t.Errorf("send = %v, read = %v; want the connection lost", err, readErr)
+	if err != nil || got != fd {
+		t.Errorf("send = %v, %d came back; want %d", err, got, fd)
 	}
+	wantEcho(t, client, accepted, "for another")
 	wantEcho(t, r.handOver(t, Public), accept(t, r.receiver.Listener(Public)), "goes on")
 }
 

@@ -50,13 +50,10 @@ func NewSender(f *os.File) (*Sender, error) {
 }
 
 // Send is not supported here.
-func (s *Sender) Send(tag Tag, fd int) error { return errUnsupported }
+func (s *Sender) Send(tag Tag, fd int, back func(fd int)) error { return errUnsupported }
 
-// SendConn is not supported here.
-func (s *Sender) SendConn(tag Tag, c *net.TCPConn) error { return errUnsupported }
-
-// WaitGone is not supported here.
-func (s *Sender) WaitGone(ctx context.Context) error { return errUnsupported }
+// Run is not supported here.
+func (s *Sender) Run(ctx context.Context) error { return errUnsupported }
 
 // Close does nothing here.
 func (s *Sender) Close() error { return nil }

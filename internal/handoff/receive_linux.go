@@ -2,11 +2,13 @@ package handoff
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,8 +26,15 @@ type Receiver struct {
 
 	mu        sync.Mutex // guards the fields below
 	listeners map[Tag]*listener
-	ends      map[*Socket]struct{}
+	ends      map[*end]struct{}
 	closed    bool
+}
+
+// An end is our half of what one balancer hands over.
+type end struct {
+	*Socket
+	pending sync.WaitGroup // connections without a receipt
+	givenUp atomic.Bool    // by us: for the balancer, nothing more is taken
 }
 
 // NewReceiver takes over f, the instance's end of its attach socket. It closes f in every case.
@@ -34,7 +43,7 @@ func NewReceiver(f *os.File) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Receiver{attach: c, listeners: map[Tag]*listener{}, ends: map[*Socket]struct{}{}}, nil
+	return &Receiver{attach: c, listeners: map[Tag]*listener{}, ends: map[*end]struct{}{}}, nil
 }
 
 // Listener returns the listener of one tag, always the same. Accept returns *net.TCPConn, and net.ErrClosed once
@@ -69,7 +78,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { r.attach.Close() })
 	defer stop()
 	for {
-		tag, fd, err := receive(r.attach)
+		tag, _, fd, err := receive(r.attach, 1)
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -88,11 +97,12 @@ func (r *Receiver) Run(ctx context.Context) error {
 
 // attachEnd starts serving one more hand-over end.
 func (r *Receiver) attachEnd(tag Tag, fd int, ends *sync.WaitGroup) {
-	c, err := NewSocket(os.NewFile(uintptr(fd), "hand-over"))
+	socket, err := NewSocket(os.NewFile(uintptr(fd), "hand-over"))
 	if err != nil {
 		r.malformed.Add(1)
 		return
 	}
+	c := &end{Socket: socket}
 	r.mu.Lock()
 	ok := tag == tagAttach && len(r.ends) < maxEnds
 	if ok {
@@ -107,77 +117,129 @@ func (r *Receiver) attachEnd(tag Tag, fd int, ends *sync.WaitGroup) {
 	ends.Go(func() { r.serve(c) })
 }
 
-// serve takes connections from one hand-over end until its peer is gone.
-func (r *Receiver) serve(c *Socket) {
+// serve takes connections from one hand-over end until its peer is gone or sends no more, and all that it sent have
+// their receipts.
+func (r *Receiver) serve(c *end) {
 	defer func() {
+		c.pending.Wait()
 		c.Close()
 		r.mu.Lock()
 		delete(r.ends, c)
 		r.mu.Unlock()
 	}()
 	for {
-		tag, fd, err := receive(c)
+		tag, number, fd, err := receive(c.Socket, parcelBytes)
 		switch {
 		case errors.Is(err, ErrMalformed):
 			r.malformed.Add(1)
+			if number != 0 { // we are out of descriptors, as a rule
+				_ = c.write(notTaken, number) // a balancer that is gone need not know
+			}
 		case err != nil:
 			return
 		default:
-			r.deliver(tag, fd)
+			c.pending.Add(1)
+			r.deliver(tag, fd, func(verdict byte) error {
+				defer c.pending.Done()
+				return c.write(verdict, number)
+			})
 		}
 	}
 }
 
-// deliver queues one connection, or resets it.
-func (r *Receiver) deliver(tag Tag, fd int) {
+// deliver queues one connection, or gives it back.
+func (r *Receiver) deliver(tag Tag, fd int, answer func(verdict byte) error) {
 	conn, err := tcpConn(fd)
 	if err != nil {
 		r.malformed.Add(1)
+		_ = answer(notTaken) // a balancer that is gone need not know
 		return
 	}
+	a := arrival{conn, answer}
 	r.mu.Lock()
 	l := r.listeners[tag]
 	r.mu.Unlock()
 	switch {
 	case l == nil:
 		r.malformed.Add(1)
-		reset(conn)
-	case l.put(conn):
+		a.giveBack()
+	case l.put(a):
 		r.received.Add(1)
 	default:
 		r.dropped.Add(1)
-		reset(conn)
+		a.giveBack()
 	}
 }
 
-// shut closes everything that Run serves. Connections that the kernel still holds for us are reset with it.
+// receiptTimeout is how long a balancer may leave its receipts unread. One that hangs for longer is as good as gone:
+// without its end it has to be introduced anew.
+const receiptTimeout = time.Second
+
+var errGivenUp = errors.New("balancer was given up")
+
+// write writes one receipt. ErrGone says that there is no balancer any more that could give the connection to somebody
+// else. After any other error it does so, because we have closed the end.
+func (e *end) write(verdict byte, number uint32) error {
+	err := e.receipt(verdict, number)
+	if err != nil && !errors.Is(err, ErrGone) {
+		e.giveUp()
+	}
+	if err != nil && e.givenUp.Load() {
+		return errGivenUp
+	}
+	return err
+}
+
+func (s *Socket) receipt(verdict byte, number uint32) error {
+	var receipt [receiptBytes]byte
+	receipt[0] = verdict
+	binary.BigEndian.PutUint32(receipt[1:], number)
+	err := send(s.conn, receipt[:], -1)
+	if errors.Is(err, ErrBusy) {
+		_ = s.conn.SetWriteDeadline(time.Now().Add(receiptTimeout)) // it fails on a closed socket, and so does Write
+		_, err = s.conn.Write(receipt[:])
+	}
+	return err
+}
+
+func (e *end) giveUp() {
+	e.givenUp.Store(true)
+	e.Close()
+}
+
+// shut closes everything that Run serves. What waits in the queues goes back, and so does what the kernel still holds
+// for us: the balancer has no receipt for it.
 func (r *Receiver) shut() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
 	r.attach.Close()
-	for c := range r.ends {
-		c.Close()
-	}
 	for _, l := range r.listeners {
 		l.Close()
 	}
+	for c := range r.ends {
+		c.giveUp()
+	}
 }
 
-// receive reads one tag and its descriptor, which is the caller's.
-func receive(s *Socket) (Tag, int, error) {
-	var buf [2]byte
-	n, fd, err := read(s.conn, buf[:])
-	switch {
-	case err != nil:
-		return 0, -1, err
-	case n != 1 || fd < 0:
+// receive reads one message of size bytes and its descriptor, which is the caller's. The number of a malformed message
+// is 0 unless its bytes are right.
+func receive(s *Socket, size int) (tag Tag, number uint32, fd int, err error) {
+	var buf [parcelBytes + 1]byte
+	n, fd, err := read(s.conn, buf[:size+1])
+	if err == nil && (n != size || fd < 0) {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
-		return 0, -1, ErrMalformed
+		err = ErrMalformed
 	}
-	return Tag(buf[0]), fd, nil
+	if n == parcelBytes {
+		number = binary.BigEndian.Uint32(buf[1:])
+	}
+	if err != nil {
+		return 0, number, -1, err
+	}
+	return Tag(buf[0]), number, fd, nil
 }
 
 // tcpConn makes a connection of a received descriptor. It consumes fd in every case.

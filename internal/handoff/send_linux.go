@@ -2,14 +2,37 @@ package handoff
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"net"
 	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
+// maxUnanswered bounds the connections whose receipts are still to come, and with them the descriptors that an
+// instance can make the balancer keep: what a listener's queue and the kernel's hold for three tags is less.
+const maxUnanswered = 4096
+
 // A Sender is the balancer's end towards one instance. Its methods may be called from many goroutines.
+//
+// It keeps a descriptor of every connection that it sent until the instance's receipt, so that a connection which the
+// instance did not take, because it stops or died, can be given to another. Not a byte of it was read then.
 type Sender struct {
 	socket *Socket
+
+	mu         sync.Mutex // guards the fields below, and keeps the order of numbers
+	number     uint32     // of the last connection
+	unanswered map[uint32]parcel
+	running    bool
+	closed     bool
+}
+
+// A parcel is a connection on its way.
+type parcel struct {
+	fd   int
+	back func(fd int)
 }
 
 // NewSender takes f over, which came from Pair. It closes f in every case.
@@ -18,34 +41,55 @@ func NewSender(f *os.File) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{s}, nil
+	return &Sender{socket: s, unanswered: map[uint32]parcel{}}, nil
 }
 
-// Send passes the socket fd to the instance without waiting. The descriptor stays the caller's, to be closed in
-// any case: after success the instance has its own. The errors are ErrBusy and ErrGone, rarely another.
-func (s *Sender) Send(tag Tag, fd int) error { return send(s.socket.conn, []byte{byte(tag)}, fd) }
-
-// SendConn is Send for a connection of package net.
-func (s *Sender) SendConn(tag Tag, c *net.TCPConn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("hand over: %w", err)
+// Send passes the socket fd to the instance without waiting. After success the descriptor is the Sender's. It comes
+// back through back, on Run's goroutine, when the instance turns out not to have taken the connection; back owns it
+// then. The errors are ErrBusy and ErrGone, rarely another, and leave the descriptor the caller's.
+func (s *Sender) Send(tag Tag, fd int, back func(fd int)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrGone
+	case len(s.unanswered) >= maxUnanswered:
+		return ErrBusy
 	}
-	var sent error
-	if err := raw.Control(func(fd uintptr) { sent = s.Send(tag, int(fd)) }); err != nil {
-		return fmt.Errorf("hand over: %w", err)
+	number := max(s.number+1, 1) // there is no connection 0
+	var message [parcelBytes]byte
+	message[0] = byte(tag)
+	binary.BigEndian.PutUint32(message[1:], number)
+	if err := send(s.socket.conn, message[:], fd); err != nil {
+		return err
 	}
-	return sent
+	s.number = number
+	s.unanswered[s.number] = parcel{fd, back}
+	return nil
 }
 
-// WaitGone blocks until the instance has closed its end or died (ErrGone), or ctx ends (nil). It closes the Sender.
-// Instances never write, so whatever arrives is the end too.
-func (s *Sender) WaitGone(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.Close() })
+// Run takes receipts until the instance has closed its end or died (ErrGone), or ctx ends (nil). It closes the Sender.
+// In the first case all connections come back that the instance had not taken; in the second those that were sent
+// still reach it. Call it once.
+func (s *Sender) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { s.socket.Close() })
 	defer stop()
-	defer s.Close()
-	if _, f, _ := s.socket.Read(make([]byte, 2)); f != nil {
-		f.Close()
+	s.takeReceipts()
+	s.mu.Lock()
+	s.closed = true
+	rest := s.unanswered
+	s.unanswered = nil
+	s.mu.Unlock()
+	s.socket.Close()
+	for _, p := range rest {
+		if ctx.Err() != nil || p.back == nil {
+			unix.Close(p.fd)
+			continue
+		}
+		p.back(p.fd)
 	}
 	if ctx.Err() != nil {
 		return nil
@@ -53,8 +97,60 @@ func (s *Sender) WaitGone(ctx context.Context) error {
 	return ErrGone
 }
 
-// Close ends the hand-over. Connections that were sent already still reach the instance.
-func (s *Sender) Close() error { return s.socket.Close() }
+// takeReceipts reads until the end. An instance that writes anything else is broken, which is the end too.
+func (s *Sender) takeReceipts() {
+	// The first read after the death of an instance that had not read everything says just that. What it wrote before
+	// can be read behind it.
+	for resets := 0; resets < 2; {
+		var receipt [receiptBytes + 1]byte
+		n, f, err := s.socket.Read(receipt[:])
+		switch {
+		case f != nil:
+			f.Close()
+			return
+		case errors.Is(err, unix.ECONNRESET):
+			resets++
+		case err != nil || n != receiptBytes || !s.answered(binary.BigEndian.Uint32(receipt[1:]), receipt[0] == taken):
+			return
+		}
+	}
+}
+
+// answered reports whether the receipt is of a connection that waits for one.
+func (s *Sender) answered(number uint32, taken bool) bool {
+	s.mu.Lock()
+	p, known := s.unanswered[number]
+	delete(s.unanswered, number)
+	s.mu.Unlock()
+	if !known {
+		return false
+	}
+	if taken || p.back == nil {
+		unix.Close(p.fd)
+	} else {
+		p.back(p.fd)
+	}
+	return true
+}
+
+// Close sends no more. Connections that were sent already still reach the instance, and Run goes on until the instance
+// has answered for them.
+func (s *Sender) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if s.running {
+		return s.socket.conn.CloseWrite()
+	}
+	for _, p := range s.unanswered {
+		unix.Close(p.fd)
+	}
+	s.unanswered = nil
+	return s.socket.Close()
+}
 
 // Attach passes a hand-over end to the instance at the other end of the attach socket, without waiting. Both files
 // stay the caller's. It is how a restarted balancer reaches instances that run already.

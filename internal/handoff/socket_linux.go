@@ -51,8 +51,11 @@ func (s *Socket) Write(message []byte, pass *os.File) error { return write(s.con
 // malformed one is closed. io.EOF says that the other end is closed.
 func (s *Socket) Read(buf []byte) (n int, passed *os.File, err error) {
 	n, fd, err := read(s.conn, buf)
-	if err != nil || fd < 0 {
-		return n, nil, err
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case fd < 0:
+		return n, nil, nil
 	}
 	return n, os.NewFile(uintptr(fd), "handed over"), nil
 }
@@ -117,7 +120,8 @@ func sendError(err error) error {
 	return fmt.Errorf("hand over: %w", os.NewSyscallError("sendmsg", err))
 }
 
-// read reads one message. On success the descriptor, or -1, is the caller's; on any error none is left open.
+// read reads one message. On success the descriptor, or -1, is the caller's; on any error none is left open. Of a
+// malformed message, the bytes are in buf all the same.
 func read(c *net.UnixConn, buf []byte) (n, fd int, err error) {
 	// Room for two descriptors (the kernel pads to 8 bytes anyhow); more are closed by the kernel, which says so.
 	oob := make([]byte, unix.CmsgSpace(4))
@@ -134,7 +138,7 @@ func read(c *net.UnixConn, buf []byte) (n, fd int, err error) {
 		err = ErrMalformed // an empty message reads like the end of the stream, and may bring descriptors
 	}
 	closeAll(fds)
-	return 0, -1, err
+	return n, -1, err
 }
 
 // rights returns every descriptor in a control message, and whether there was nothing else in it.
