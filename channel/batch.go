@@ -9,17 +9,25 @@ import (
 )
 
 // Batched wraps the raw connection of a channel before TLS is put on top of it, so that one batch of frames
-// becomes one write: crypto/tls alone makes a system call for every 16 KiB record.
-func Batched(c net.Conn) net.Conn { return &batchedConn{Conn: c} }
+// becomes one write and what has arrived one read: crypto/tls alone makes a system call for every 16 KiB record.
+func Batched(c net.Conn) net.Conn { return &batchedConn{Conn: c, ahead: newReadAhead(c)} }
 
 // batchedConn collects what is written between cork and flush. Outside of that (handshake, alerts) it writes
 // through.
 type batchedConn struct {
 	net.Conn
+	ahead *readAhead // nil without a socket
 
 	mu     sync.Mutex // guards the fields below
 	corked bool
 	out    []byte
+}
+
+func (b *batchedConn) Read(p []byte) (int, error) {
+	if b.ahead == nil {
+		return b.Conn.Read(p)
+	}
+	return b.ahead.Read(p)
 }
 
 func (b *batchedConn) Write(p []byte) (int, error) {

@@ -81,10 +81,15 @@ func (b *bed) join(id causeway.ConnectionPointID, h handlerFunc, cfg SessionConf
 
 func (b *bed) joinOn(cp, gw net.Conn, id causeway.ConnectionPointID, h handlerFunc, cfg SessionConfig) *peer {
 	b.t.Helper()
+	return b.joinAs(cp, gw, Hello{ConnectionPoint: id, Slot: 3, Software: "test"}, h, cfg)
+}
+
+func (b *bed) joinAs(cp, gw net.Conn, hello Hello, h handlerFunc, cfg SessionConfig) *peer {
+	b.t.Helper()
 	gctx, gcancel := context.WithCancel(b.t.Context())
 	p := &peer{served: make(chan error, 1), gateway: make(chan error, 1), raw: cp}
 	go func() { p.gateway <- b.pool.Serve(gctx, gw) }()
-	s, w, err := Connect(b.t.Context(), cp, Hello{ConnectionPoint: id, Slot: 3, Software: "test"}, cfg)
+	s, w, err := Connect(b.t.Context(), cp, hello, cfg)
 	if err != nil {
 		gcancel()
 		b.t.Fatalf("connect: %v", err)
@@ -101,7 +106,7 @@ func (b *bed) joinOn(cp, gw net.Conn, id causeway.ConnectionPointID, h handlerFu
 	})
 	waitFor(b.t, "channel up", func() bool {
 		for _, st := range b.pool.Status() {
-			if st.ConnectionPoint == id && st.Connections > 0 {
+			if st.ConnectionPoint == hello.ConnectionPoint && st.Connections > 0 {
 				return true
 			}
 		}
@@ -888,5 +893,34 @@ func TestClosingAPrincipalUnderItsRequestsKeepsTheChannel(t *testing.T) {
 	}
 	if err := b.pool.Exchange(t.Context(), get("/"), &recorder{}); err != nil {
 		t.Errorf("the channel is gone: %v", err)
+	}
+}
+
+func TestAConnectionPointGetsNoMoreThanItTakes(t *testing.T) {
+	b := newBed(t, PoolConfig{})
+	arrived, let := make(chan struct{}, 3), make(chan struct{})
+	cp, gw := tcpPair(t)
+	b.joinAs(cp, gw, Hello{ConnectionPoint: "cp", Slot: 3, MaxInFlight: 2}, func(in *Inbound) {
+		arrived <- struct{}{}
+		<-let
+		answer("fine")(in)
+	}, SessionConfig{})
+	done := make(chan error, 2)
+	for range 2 {
+		go func() { done <- b.pool.Exchange(t.Context(), get("/"), &recorder{}) }()
+		<-arrived
+	}
+	err := b.pool.Exchange(t.Context(), get("/"), &recorder{})
+	if r, ok := errors.AsType[*causeway.Refusal](err); !ok || r.Code != causeway.CodeOverloaded || r.RetryAfter == 0 {
+		t.Errorf("got %v, want to be told to come back", err)
+	}
+	close(let)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := b.pool.Exchange(t.Context(), get("/"), &recorder{}); err != nil {
+		t.Errorf("with room again: %v", err)
 	}
 }

@@ -5,7 +5,7 @@
 //
 // The connection point dials. A channel set is its two to four connections to one instance, each TLS 1.3 with
 // certificates on both sides; the gateway spreads requests over the sets in turn and, within a set, over the
-// connection with the least to do. Whoever has the connection makes TLS; this package takes it from there.
+// connection with the least to do. Bulk connections, up to 32 for a set, carry large bodies. Whoever has the connection makes TLS; this package takes it from there.
 //
 // # A session
 //
@@ -22,6 +22,11 @@
 //     elsewhere. An answer starts with 64 KiB. Windows grow to 4 MiB for readers that keep up, and shrink when the
 //     process's memory budget runs low. Nothing is bounded by what a link carries together, so a reader that
 //     stands still holds up nobody else.
+//   - Large bodies move: once 256 KiB of one direction have passed, what follows goes over a bulk connection, which
+//     serves one stream at a time and which TCP alone holds back. The connection point dials them, when bodies ask
+//     for them, with the same handshake and hello; it says where an answer moves to, and offers the gateway one for a
+//     request's body. Everything but the bytes of the body stays on the request connection: head, reset, and with it
+//     what a stream's end means. Without a bulk connection at hand a body stays where it is, and loses nothing.
 //   - A reset ends a stream both ways. From the connection point it says what became of the request: not
 //     delivered, delivered, or final. The gateway alone retries, and writes the attempt's number into the request.
 //   - leave announces that a side goes away. A connection point is then sent nothing new, and told so by an
@@ -31,7 +36,7 @@
 //
 // # Limits
 //
-// Frames carry at most 128 KiB, data at most 32 KiB, heads 64 KiB, documents 4 MiB, evidence 64 KiB. A connection
+// Frames carry at most 128 KiB, data at most 32 KiB (64 KiB on a bulk connection), heads 64 KiB, documents 4 MiB, evidence 64 KiB. A connection
 // point bounds streams and principals for each link, and refuses what exceeds them: it does not trust a gateway to
 // keep to anything. A violation closes the link and no other.
 //

@@ -30,7 +30,7 @@ const maxInforms = 8
 // it is idempotent, had no body, and no byte of an answer has come: then once, and never a third time.
 func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) error {
 	if p.cfg.Memory.b.spent() {
-		return &causeway.Refusal{Code: causeway.CodeOverloaded, Reason: "memory budget is used up", RetryAfter: retryAfter}
+		return overloaded("memory budget is used up")
 	}
 	x := exchanges.Get().(*exchange)
 	x.req, x.device = req, device
@@ -38,9 +38,12 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 	refusal := &causeway.Refusal{Code: causeway.CodeNoConnectionPoint, Err: causeway.ErrNoChannel, RetryAfter: retryAfter}
 	attempt := uint8(1)
 	for range maxTries {
-		l := p.pick(x.tried)
+		l, full := p.pick(x.tried)
 		if l == nil && attempt == 2 { // no other connection point; the same one may still have a live channel
-			l = p.pick(nil)
+			l, full = p.pick(nil)
+		}
+		if l == nil && full && len(x.tried) == 0 {
+			return overloaded("every connection point has as many requests as it takes")
 		}
 		if l == nil {
 			return refusal
@@ -61,6 +64,10 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 		refusal = end.refusal
 	}
 	return refusal
+}
+
+func overloaded(why string) error {
+	return &causeway.Refusal{Code: causeway.CodeOverloaded, Reason: why, RetryAfter: retryAfter}
 }
 
 // maxTries bounds how many channels one request is offered to, delivered or not.
@@ -233,6 +240,7 @@ type attemptState struct {
 	bodySent bool          // the body went out to its end; read once pumpDone is closed
 	stopped  bool          // guarded by exchange.mu: the pump must read no more
 	peerDone bool          // the answer's last frame came
+	lent     *bulkConn     // that a direction moved to; set under exchange.mu, read by finish when the pump is done
 	informs  int
 }
 
@@ -253,7 +261,7 @@ func (a *attemptState) run(ctx context.Context) error {
 			break
 		}
 		if err == nil {
-			if err = a.take(c); err == nil && a.peerDone {
+			if err = a.take(ctx, c); err == nil && a.peerDone {
 				return nil
 			}
 		}
@@ -268,7 +276,7 @@ func (a *attemptState) run(ctx context.Context) error {
 		}
 		c, err := a.s.next(ctx.Done(), expired, nil)
 		if err == nil {
-			err = a.take(c)
+			err = a.take(ctx, c)
 		}
 		if err != nil {
 			return a.orCause(ctx, err)
@@ -286,7 +294,12 @@ func (a *attemptState) orCause(ctx context.Context, err error) error {
 }
 
 // take passes one received frame on to the device.
-func (a *attemptState) take(c chunk) error {
+func (a *attemptState) take(ctx context.Context, c chunk) error {
+	if c.typ == frameMove {
+		number := beUint32(c.head)
+		a.s.consumed(c)
+		return a.receiveBulk(ctx, number)
+	}
 	defer a.s.consumed(c)
 	switch c.typ {
 	case frameInform:
@@ -353,6 +366,9 @@ func (a *attemptState) sendBody() error {
 	defer putBuffer(buf)
 	for {
 		n, err := a.s.takeCredit(maxDataBytes, a.l.ended)
+		if errors.Is(err, errOffered) {
+			return a.sendBodyBulk()
+		}
 		if err != nil {
 			return err
 		}
@@ -373,8 +389,8 @@ func (a *attemptState) sendBody() error {
 // sendPiece sends what one Read returned, and the trailers behind the last.
 func (a *attemptState) sendPiece(p []byte, eof bool) (done bool, err error) {
 	var trailers []byte
-	if eof && a.x.req.Trailers != nil {
-		trailers = a.x.req.Trailers()
+	if eof {
+		trailers = a.trailers(io.EOF)
 	}
 	last := eof && len(trailers) == 0
 	if len(p) > 0 || last {
@@ -386,6 +402,14 @@ func (a *attemptState) sendPiece(p []byte, eof bool) (done bool, err error) {
 		_, err = a.l.write(frameHeader{stream: a.s.id, typ: frameTrailers, fin: true}, trailers, nil, nil)
 	}
 	return eof, err
+}
+
+// trailers returns the field lines behind the body once reading it ended with io.EOF.
+func (a *attemptState) trailers(err error) []byte {
+	if err != io.EOF || a.x.req.Trailers == nil {
+		return nil
+	}
+	return a.x.req.Trailers()
 }
 
 // mayRead notes that the body is about to lose bytes to this attempt.
@@ -409,6 +433,9 @@ func (a *attemptState) finish(err error) {
 			a.stopPump()
 		}
 		bodyLeft = !a.bodySent
+	}
+	if a.lent != nil {
+		a.returnBulk(err == nil && !bodyLeft && a.peerDone)
 	}
 	if _, ended := errors.AsType[*streamReset](err); !ended && (err != nil || bodyLeft) {
 		a.s.sendReset(causeway.CodeNone, Final)

@@ -45,6 +45,14 @@ type frameType uint8
 //	both                         trailers        field lines; ends its direction
 //	both                         window          bytes (4) the other side may send beyond what it may already
 //	both                         reset           code (2), delivery (1); ends both directions
+//	connection point → gateway   offer           number (4) of a bulk connection that the request's body may move to
+//	both                         move            number (4) of the bulk connection on which this direction goes on
+//
+// A bulk connection carries, after its hello and welcome:
+//
+//	both                         data, trailers  of the stream that moved to it, at most maxBulkBytes each
+//	both, any time               ping            empty, not answered
+//	gateway → connection point   free            empty: the stream is done, the connection may serve another
 //
 // flagFin on open, data, answer and trailers ends the direction it travels in.
 const (
@@ -65,6 +73,9 @@ const (
 	frameTrailers       frameType = 20
 	frameWindow         frameType = 21
 	frameReset          frameType = 22
+	frameOffer          frameType = 23
+	frameMove           frameType = 24
+	frameFree           frameType = 25
 
 	// frameOptional and above are skipped by who does not know them: the room for later versions.
 	// An unknown frame below it is an error, because ignoring it would change what the stream means.

@@ -36,10 +36,16 @@ type Hello struct {
 	Index           int                        `json:"index"`    // of this connection within the set
 	Count           int                        `json:"count"`    // connections of the set
 	Software        string                     `json:"software"`
+	MaxInFlight     int                        `json:"max_in_flight,omitempty"` // requests the connection point takes from this instance at a time; 0 means any number
+	Plane           string                     `json:"plane,omitempty"`         // empty for requests, or PlaneBulk
+	Bulk            uint32                     `json:"bulk,omitempty"`          // number of a bulk connection, which no other of its set has
 
 	// Documents are the newest signed documents, sent ahead of the hello so that the gateway judges it by them.
 	Documents [][]byte `json:"-"`
 }
+
+// PlaneBulk in a hello says that the connection carries large bodies for the requests of its set.
+const PlaneBulk = "bulk"
 
 // Welcome is the gateway instance's answer to an admitted hello.
 type Welcome struct {
@@ -47,7 +53,8 @@ type Welcome struct {
 	Instance causeway.InstanceID `json:"instance"`
 	Slot     causeway.Slot       `json:"slot"`
 	Software string              `json:"software"`
-	Applied  []Applied           `json:"applied,omitempty"` // what became of the hello's documents
+	Applied  []Applied           `json:"applied,omitempty"`  // what became of the hello's documents
+	MaxBulk  int                 `json:"max_bulk,omitempty"` // bulk connections that the gateway takes for one set
 }
 
 // Applied says what a gateway instance made of a signed document.

@@ -29,6 +29,7 @@ type Inbound struct {
 	cancel    context.CancelFunc
 
 	body     inboundBody
+	bulk     inboundBulk
 	answered bool
 	ended    bool
 }
@@ -110,19 +111,27 @@ type inboundBody struct {
 
 func (b *inboundBody) Read(p []byte) (int, error) {
 	s := b.in.stream
-	if !b.widened {
-		b.widened = true
-		if b.in.bodyBytes != 0 || b.in.upgrade {
-			s.widen(answerWindow)
-		}
+	if err := b.makeRoom(); err != nil {
+		return 0, err
 	}
 	for len(b.rest) == 0 {
 		if b.eof {
 			return 0, io.EOF
 		}
+		if b.in.bulk.body.b != nil {
+			return b.readBulk(p)
+		}
 		c, err := s.next(nil, nil, nil)
 		if err != nil {
 			return 0, err
+		}
+		if c.typ == frameMove {
+			number := beUint32(c.head)
+			s.consumed(c)
+			if err := b.moved(number); err != nil {
+				return 0, err
+			}
+			continue
 		}
 		if b.eof = c.fin; c.typ == frameTrailers {
 			b.trailers = append([]byte(nil), c.head...)
@@ -134,11 +143,26 @@ func (b *inboundBody) Read(p []byte) (int, error) {
 		b.cur, b.rest = c, c.body
 	}
 	n := copy(p, b.rest)
+	b.in.bulk.received += n
 	if b.rest = b.rest[n:]; len(b.rest) == 0 {
 		s.consumed(b.cur)
 		b.cur = chunk{}
 	}
 	return n, nil
+}
+
+// makeRoom says with the first Read that there is a server for the body: by offering a bulk connection to one that is
+// large, and a window to others. A body of unknown length is offered one when it has become large.
+func (b *inboundBody) makeRoom() error {
+	if b.in.bodyBytes == 0 && !b.in.upgrade {
+		return nil
+	}
+	offered, err := b.in.offerBulk()
+	if !b.widened && !offered {
+		b.in.stream.widen(answerWindow)
+	}
+	b.widened = true
+	return err
 }
 
 // Inform passes on a 1xx head.
@@ -185,6 +209,13 @@ func (in *Inbound) Data(p []byte, last bool) error {
 		return errStreamDone
 	}
 	in.ended = last
+	if err := in.moveAnswer(); err != nil {
+		return err
+	}
+	if in.bulk.answer != nil {
+		return in.sendBulk(p, last)
+	}
+	in.bulk.sent += len(p)
 	return in.stream.sendData(p, last, nil)
 }
 
@@ -197,6 +228,12 @@ func (in *Inbound) AnswerTrailers(fields []byte) error {
 		return violation("trailers of %d bytes", len(fields))
 	}
 	in.ended = true
+	if c := in.bulk.answer; c != nil {
+		if c.write(frameHeader{stream: in.stream.id, typ: frameTrailers, fin: true}, fields) != nil {
+			return in.bulkLost()
+		}
+		return nil
+	}
 	_, err := in.stream.link.write(frameHeader{stream: in.stream.id, typ: frameTrailers, fin: true}, fields, nil, nil)
 	return err
 }
@@ -207,7 +244,7 @@ func (in *Inbound) Refuse(code causeway.Code, d Delivery) {
 	if in.ended {
 		return
 	}
-	in.ended = true
+	in.ended, in.bulk.cut = true, true
 	if in.answered {
 		d = Final
 	}
@@ -225,6 +262,7 @@ func (in *Inbound) run(h Handler) {
 
 func (in *Inbound) release() {
 	s := in.stream
+	in.settleBulk()
 	s.link.remove(s.id)
 	if in.cancel != nil {
 		in.cancel()

@@ -441,6 +441,12 @@ func (l *link) deliver(h frameHeader, b *buffer) error {
 			return violation("1xx head of %d bytes", h.length)
 		}
 		c.head = b.b
+	case frameMove:
+		if len(b.b) != 4 || h.fin {
+			putBuffer(b)
+			return violation("move of %d bytes", h.length)
+		}
+		c.head = b.b
 	case frameAnswer:
 		var err error
 		if c.head, c.body, err = splitAnswer(b.b); err != nil {

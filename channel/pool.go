@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -47,6 +48,7 @@ type channelSet struct {
 	id    causeway.ConnectionPointID
 	turn  atomic.Uint64
 	links atomic.Pointer[[]*gatewayLink] // those that can take a request
+	bulk  bulkSet
 
 	// Guarded by Pool.mu.
 	all     []*gatewayLink
@@ -110,6 +112,10 @@ func (p *Pool) Serve(ctx context.Context, conn net.Conn) error {
 		l.fail(err)
 		return err
 	}
+	w.MaxBulk = maxBulkConns
+	if h.Plane == PlaneBulk {
+		return p.serveBulk(ctx, l.link, h, w)
+	}
 	l.hello = h
 	if err := errors.Join(conn.SetReadDeadline(time.Time{}), l.sendJSON(frameWelcome, w)); err != nil {
 		l.fail(err)
@@ -172,6 +178,9 @@ func (p *Pool) part(l *gatewayLink) {
 	set.bytesIn += l.bytesIn.Load()
 	set.bytesOut += l.bytesOut.Load()
 	set.stalls += l.stalls.Load()
+	if len(set.all) == 0 { // no stream is left that could use them
+		set.bulk.closeAll(errLinkEnded)
+	}
 	p.publishLocked()
 	p.mu.Unlock()
 
@@ -206,12 +215,12 @@ func (p *Pool) publishLocked() {
 	}
 }
 
-// pick chooses the next set in turn that is not among the tried ones, and in it the link with the fewest requests
-// under way.
-func (p *Pool) pick(tried []*channelSet) *gatewayLink {
+// pick chooses the next set in turn that is not among the tried ones and takes requests, and in it the link with the
+// fewest under way. full says that there is none because all that are left have as many requests as they take.
+func (p *Pool) pick(tried []*channelSet) (l *gatewayLink, full bool) {
 	open := *p.open.Load()
 	if len(open) == 0 {
-		return nil
+		return nil, false
 	}
 	start := p.turn.Add(1)
 	for i := range open {
@@ -219,36 +228,54 @@ func (p *Pool) pick(tried []*channelSet) *gatewayLink {
 		if slices.Contains(tried, set) { // at most maxTries
 			continue
 		}
-		if l := set.pick(); l != nil {
-			return l
+		l, busy := set.pick()
+		if l != nil {
+			return l, false
 		}
+		full = full || busy
 	}
-	return nil
+	return nil, full
 }
 
-func (s *channelSet) pick() *gatewayLink {
+// pick chooses the link with the fewest requests under way. full says that together they have as many as the
+// connection point takes. Requests that pick at the same time may exceed that by their number.
+func (s *channelSet) pick() (best *gatewayLink, full bool) {
 	links := *s.links.Load()
 	if len(links) == 0 {
-		return nil
+		return nil, false
 	}
 	start := s.turn.Add(1)
-	var best *gatewayLink
+	busy, limit := int64(0), links[len(links)-1].hello.MaxInFlight // the newest hello's
 	for i := range links {
 		l := links[(start+uint64(i))%uint64(len(links))]
-		if !l.failed.Load() && !l.spent.Load() && (best == nil || l.busy.Load() < best.busy.Load()) {
+		n := l.busy.Load()
+		busy += n
+		if !l.failed.Load() && !l.spent.Load() && (best == nil || n < best.busy.Load()) {
 			best = l
 		}
 	}
-	return best
+	if limit > 0 && busy >= int64(limit) {
+		return nil, true
+	}
+	return best, false
 }
 
 // handle takes one frame from a connection point. It runs on the link's reader and owns b.
 func (p *Pool) handle(l *gatewayLink, docs *assembly, fh frameHeader, b *buffer) error {
 	switch fh.typ {
-	case frameAnswer, frameData, frameInform, frameTrailers:
+	case frameAnswer, frameData, frameInform, frameTrailers, frameMove:
 		return l.deliver(fh, b)
 	case frameReset:
 		return l.deliverReset(fh, b)
+	case frameOffer:
+		defer putBuffer(b)
+		if len(b.b) != 4 || beUint32(b.b) == 0 {
+			return violation("offer of %d bytes", len(b.b))
+		}
+		if s := l.find(fh.stream); s != nil {
+			s.offerBulk(l.link, fh.stream, beUint32(b.b))
+		}
+		return nil
 	case frameDocument:
 		d, err := docs.add(fh, b)
 		if err != nil || d == nil {
@@ -364,10 +391,14 @@ func (p *Pool) Drain(ctx context.Context) {
 func (p *Pool) Recheck() {
 	p.mu.Lock()
 	var links []*gatewayLink
-	for _, set := range p.sets {
+	sets := slices.Collect(maps.Values(p.sets))
+	for _, set := range sets {
 		links = append(links, set.all...)
 	}
 	p.mu.Unlock()
+	for _, set := range sets {
+		set.bulk.recheck(p.cfg.Gatekeeper)
+	}
 	for _, l := range links {
 		if _, err := l.judge(p.cfg.Gatekeeper, l.hello); err != nil {
 			l.fail(err)

@@ -29,6 +29,7 @@ type SessionConfig struct {
 	Memory           *Memory       // nil gives the session a budget of its own
 	MaxStreams       int           // zero means 16,384
 	MaxPrincipals    int           // zero means 65,536
+	Bulk             *Bulk         // of the set the session belongs to; nil keeps large bodies on the request plane
 	OnApplied        func(Applied) // what the gateway made of a document; called in order, must not block
 }
 
@@ -88,6 +89,9 @@ func Connect(ctx context.Context, conn net.Conn, h Hello, cfg SessionConfig) (*S
 	if err != nil {
 		s.link.fail(err)
 		return nil, w, err
+	}
+	if cfg.Bulk != nil {
+		cfg.Bulk.allow(w.MaxBulk)
 	}
 	if cfg.OnApplied != nil {
 		for _, a := range w.Applied {
@@ -176,7 +180,7 @@ func (s *Session) handle(ctx context.Context, h Handler, fh frameHeader, b *buff
 	switch fh.typ {
 	case frameOpen:
 		return s.open(ctx, h, fh, b)
-	case frameData, frameTrailers:
+	case frameData, frameTrailers, frameMove:
 		return s.link.deliver(fh, b)
 	case frameReset:
 		return s.link.deliverReset(fh, b)
@@ -267,6 +271,7 @@ func (s *Session) open(ctx context.Context, h Handler, fh frameHeader, b *buffer
 		return s.link.post(frameHeader{stream: fh.stream, typ: frameReset}, resetPayload(causeway.CodeConnectorOverloaded, NotDelivered))
 	}
 	in := newInbound(ctx, st, p, &o, b, fh.fin)
+	in.bulk.pool = s.cfg.Bulk
 	s.requests.Add(1)
 	select {
 	case s.work <- in:

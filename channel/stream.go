@@ -29,6 +29,7 @@ var (
 	errStreamDone    = errors.New("stream is finished")
 	errAnswerTimeout = errors.New("no answer in time")
 	errSignalled     = errors.New("signalled")
+	errOffered       = errors.New("offered a bulk connection")
 )
 
 // streamReset is how a stream ends early, by the peer's reset or because the session was lost.
@@ -76,6 +77,8 @@ type stream struct {
 	err     error
 	gone    Interrupter        // connection point: told once when the stream ends early
 	cancel  context.CancelFunc // connection point: of the handler's context, if it asked for one
+	bulk    *bulkConn          // that a direction has moved to; ends with the stream
+	offer   uint32             // gateway: bulk connection that the request's body may move to; 0 for none
 	epoch   time.Time
 	drained int // bytes consumed since epoch
 }
@@ -108,6 +111,7 @@ func (s *stream) release() {
 	s.link.budget.add(-s.queued)
 	clear(s.queue)
 	s.queue, s.queued, s.gone, s.cancel = s.queue[:0], 0, nil, nil
+	s.bulk, s.offer = nil, 0
 	s.link, s.id = nil, 0
 	s.mu.Unlock()
 	streams.Put(s)
@@ -149,7 +153,7 @@ func (s *stream) receive(l *link, id uint32, c chunk) error {
 		if err = s.acceptLocked(c); err == nil {
 			s.granted -= len(c.body)
 			s.queued += len(c.body)
-			s.fin = c.fin
+			s.fin = c.fin || c.typ == frameMove
 			l.budget.add(len(c.body))
 			kept = s.keepLocked(c)
 		}
@@ -306,6 +310,9 @@ func (s *stream) end(l *link, id uint32, err error) {
 	if s.isLocked(l, id) && s.err == nil {
 		s.err, gone, cancel = err, s.gone, s.cancel
 		s.gone, s.cancel = nil, nil
+		if s.bulk != nil {
+			s.bulk.Interrupt() // under mu: once the stream gave it up, it serves another
+		}
 	}
 	s.mu.Unlock()
 	signal(s.arrived)
@@ -346,6 +353,40 @@ func (s *stream) cancelOnEnd(cancel context.CancelFunc) {
 	}
 }
 
+// ride has b end when the stream does; nil takes that back.
+func (s *stream) ride(b *bulkConn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bulk = b
+	if b == nil {
+		return nil
+	}
+	return s.err
+}
+
+// ending returns what ended the stream early, if anything did.
+func (s *stream) ending() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// offerBulk says that the request's body may move to a bulk connection.
+func (s *stream) offerBulk(l *link, id, number uint32) {
+	s.mu.Lock()
+	if s.isLocked(l, id) {
+		s.offer = number
+	}
+	s.mu.Unlock()
+	signal(s.credited)
+}
+
+func (s *stream) offered() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offer
+}
+
 // addCredit lets n more bytes be sent on the stream that l knows by id.
 func (s *stream) addCredit(l *link, id uint32, n uint32) error {
 	s.mu.Lock()
@@ -361,7 +402,7 @@ func (s *stream) addCredit(l *link, id uint32, n uint32) error {
 	return nil
 }
 
-// takeCredit waits until at least one byte may be sent and takes up to want.
+// takeCredit waits until at least one byte may be sent and takes up to want, or until the body may move (errOffered).
 func (s *stream) takeCredit(want int, done <-chan struct{}) (int, error) {
 	for {
 		s.mu.Lock()
@@ -369,6 +410,10 @@ func (s *stream) takeCredit(want int, done <-chan struct{}) (int, error) {
 			err := s.err
 			s.mu.Unlock()
 			return 0, err
+		}
+		if s.offer != 0 {
+			s.mu.Unlock()
+			return 0, errOffered
 		}
 		if s.credit > 0 {
 			n := min(want, s.credit)
