@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -40,8 +41,15 @@ type Agent struct {
 	Certificate              func() (*tls.Certificate, error)
 
 	Connections int // to each gateway instance; zero means 2, at most 4
-	// Dial makes connections to gateways. nil means a net.Dialer, which asks name servers each time and no proxy.
-	Dial              func(ctx context.Context, network, address string) (net.Conn, error)
+	// How gateways are reached.
+	Transports  []Transport    // in the order of preference; empty means all, the best first
+	Proxy       *Proxy         // nil means none
+	ExtraCAs    *x509.CertPool // of a proxy or a middle box that ends TLS on the way, beside the system's; may be nil
+	ReturnEvery time.Duration  // how often better transports than the one in use are tried again; zero means 1 min
+	Resolver    *net.Resolver  // looks names up at every dial; nil means the system's
+	// Dial makes TCP connections to gateways and proxies. nil means a net.Dialer with the Resolver.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	Software          string               // version text for gateways and status
 	DrainTimeout      time.Duration        // for requests under way when a channel is left; zero means 30 s
 	MemoryBudgetBytes int64                // of body bytes on all channels; zero means the channel's default
@@ -120,6 +128,10 @@ func (a *Agent) check() error {
 		return errors.New("connpoint: CertificateFile and KeyFile, or Certificate, are missing")
 	case a.Connections < 0 || a.Connections > maxConnections:
 		return fmt.Errorf("connpoint: Connections is %d, want 1 to %d", a.Connections, maxConnections)
+	case a.ReturnEvery < 0:
+		return fmt.Errorf("connpoint: ReturnEvery is %s", a.ReturnEvery)
+	case a.Proxy != nil && a.Proxy.Check() != nil:
+		return fmt.Errorf("connpoint: %w", a.Proxy.Check())
 	case a.DrainTimeout < 0:
 		return fmt.Errorf("connpoint: DrainTimeout is %s", a.DrainTimeout)
 	}
@@ -166,6 +178,13 @@ func (a *Agent) connections() int {
 	return a.Connections
 }
 
+func (a *Agent) transports() []Transport {
+	if len(a.Transports) == 0 {
+		return everyTransport
+	}
+	return a.Transports
+}
+
 func (a *Agent) certificate() (*tls.Certificate, error) {
 	if a.Certificate != nil {
 		return a.Certificate()
@@ -181,7 +200,7 @@ func (a *Agent) dial(ctx context.Context, network, address string) (net.Conn, er
 	if a.Dial != nil {
 		return a.Dial(ctx, network, address)
 	}
-	d := net.Dialer{KeepAlive: 30 * time.Second}
+	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: a.Resolver}
 	return d.DialContext(ctx, network, address)
 }
 

@@ -99,6 +99,7 @@ func (s *site) agent() *Agent {
 	der, key := s.ca.issue(s.t, "cp-1", nil)
 	return &Agent{
 		ID: "cp-1", Site: "site", ConnectionID: "secret", SiteKey: s.key.Public(), DocumentsDir: s.dir, Software: "test",
+		Transports: []Transport{SlotPort},
 		Certificate: func() (*tls.Certificate, error) {
 			return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 		},
@@ -113,6 +114,8 @@ type instance struct {
 	ln   net.Listener
 	work sync.WaitGroup
 	cert []byte
+
+	config *tls.Config // of its channels
 
 	mu      sync.Mutex
 	welcome channel.Welcome
@@ -138,6 +141,7 @@ func (s *site) newInstance(slot causeway.Slot, id causeway.InstanceID, ca *testC
 	ctx, stop := context.WithCancel(s.t.Context())
 	i.stop = stop
 	config := &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAnyClientCert, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	i.config = config
 	i.work.Go(func() {
 		for {
 			raw, err := ln.Accept()
@@ -631,7 +635,7 @@ func TestInstancesAreDialledAtTheirOwnAddresses(t *testing.T) {
 	before, after := (&config{gateways: s.doc.Gateways}).aims(), (&config{gateways: []signed.Gateway{moved}}).aims()
 	for i := range before {
 		if !before[i].same(after[i]) {
-			t.Errorf("%s would be dialled anew as %s", before[i].address(), after[i].address())
+			t.Errorf("%s would be dialled anew as %s", before[i].place(SlotPort), after[i].place(SlotPort))
 		}
 	}
 	if before[1].same((&config{gateways: []signed.Gateway{s.gateway("gw", here, there)}}).aims()[1]) {

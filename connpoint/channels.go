@@ -3,14 +3,12 @@ package connpoint
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/tls"
+	crand "crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
+	"math/rand/v2"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,12 +18,8 @@ import (
 	"github.com/causeway-gateway/causeway/signed"
 )
 
-const (
-	// dialTimeout bounds a TCP connect, and again the TLS handshake behind it.
-	dialTimeout = 10 * time.Second
-	// leavingDrain is how long a session may live on after its gateway announced to go away.
-	leavingDrain = time.Minute
-)
+// leavingDrain is how long a session may live on after its gateway announced to go away.
+const leavingDrain = time.Minute
 
 // place of a channel set. A site has several gateways, and each has its own slot 0.
 type slotKey struct {
@@ -41,14 +35,10 @@ type aim struct {
 
 func (a aim) key() slotKey { return slotKey{a.gateway.Name, a.instance.Slot} }
 
-func (a aim) address() string {
-	return net.JoinHostPort(cmp.Or(a.instance.Address, a.gateway.Address), strconv.Itoa(a.instance.ChannelPort))
-}
-
 // same reports whether two aims are the same instance at the same place. Which service certificate it must show is
 // a matter of the next dial: the sessions there are were judged by what held at theirs.
 func (a aim) same(b aim) bool {
-	return a.key() == b.key() && a.instance.ID == b.instance.ID && a.address() == b.address()
+	return a.key() == b.key() && a.instance.ID == b.instance.ID && a.place(SlotPort) == b.place(SlotPort) && a.place(SinglePort) == b.place(SinglePort)
 }
 
 // aims lists where a config wants channels.
@@ -102,11 +92,13 @@ type slotSet struct {
 	up     chan struct{}                // closed when the first session is
 	upOnce sync.Once
 
-	mu       sync.Mutex // guards the fields below
-	sessions map[*channel.Session]int
-	applied  map[string]channel.Applied
-	lastErr  string
-	redials  uint64
+	mu            sync.Mutex // guards the fields below
+	sessions      map[*channel.Session]Transport
+	applied       map[string]channel.Applied
+	failures      map[Transport]transportFailure
+	lastTransport Transport // that worked; empty before the first
+	lastErr       string
+	redials       uint64
 }
 
 // want brings the channels into line with a config: new slots get theirs at once, those of removed slots drain, those
@@ -133,9 +125,9 @@ func (c *channels) want(ctx context.Context, aims []aim) {
 		}
 		switch s := c.slots[key]; {
 		case s == nil:
-			c.startLocked(ctx, a, trust, rand.Text(), nil)
+			c.startLocked(ctx, a, trust, crand.Text(), nil)
 		case !a.same(s.aim):
-			s.log.Info("channels move", "address", a.address(), "to_instance", string(a.instance.ID))
+			s.log.Info("channels move", "address", a.place(SlotPort), "to_instance", string(a.instance.ID))
 			c.startLocked(ctx, a, trust, s.name, s)
 		default:
 			s.trust.Store(trust)
@@ -149,7 +141,12 @@ func (c *channels) startLocked(ctx context.Context, a aim, trust *serviceTrust, 
 	s := &slotSet{
 		owner: c, aim: a, name: name, cancel: cancel, up: make(chan struct{}),
 		log:      c.agent.log().With("gateway", string(a.gateway.Name), "slot", int(a.instance.Slot), "instance", string(a.instance.ID)),
-		sessions: make(map[*channel.Session]int), applied: make(map[string]channel.Applied),
+		sessions: make(map[*channel.Session]Transport), applied: make(map[string]channel.Applied), failures: make(map[Transport]transportFailure),
+	}
+	if old != nil {
+		old.mu.Lock()
+		s.lastTransport = old.lastTransport
+		old.mu.Unlock()
 	}
 	s.trust.Store(trust)
 	if c.slots == nil {
@@ -197,7 +194,11 @@ func (s *slotSet) keep(ctx context.Context, index int) {
 		if up > 0 || time.Since(told) >= checkEvery {
 			level, told = slog.LevelWarn, time.Now()
 		}
-		log.Log(ctx, level, "channel down", "err", err, "retry_in_ms", pause.Milliseconds())
+		attrs := []any{"err", err, "retry_in_ms", pause.Milliseconds()}
+		if hint := causeway.Hint(err); hint != "" {
+			attrs = append(attrs, "hint", hint)
+		}
+		log.Log(ctx, level, "channel down", attrs...)
 		if !sleep(ctx, pause) {
 			return
 		}
@@ -215,38 +216,107 @@ func (s *slotSet) note(err error) {
 
 var errLeaving = errors.New("the gateway instance goes away")
 
-// connect makes one connection and serves it until it is lost, the gateway leaves, or ctx ends. It returns how long
-// the connection was up.
+// connect makes one connection and serves it until it is lost, the gateway leaves, or ctx ends; meanwhile it may move to a
+// better transport. It returns how long there was a connection.
 func (s *slotSet) connect(ctx context.Context, index int, log *slog.Logger) (up time.Duration, err error) {
-	session, err := s.dial(ctx, index)
+	r, err := s.race(ctx, s.order(), index)
 	if err != nil {
 		return 0, err
 	}
 	start := time.Now()
-	s.add(session, index)
-	log.Info("channel up", "address", s.aim.address())
+	for {
+		next, err := s.hold(ctx, r, index, log)
+		if next == nil {
+			return time.Since(start), err
+		}
+		r = *next
+	}
+}
+
+// hold serves one connection. It returns when it is lost or the gateway leaves, or with a connection by a better transport
+// that takes its place; requests under way finish on the old one.
+func (s *slotSet) hold(ctx context.Context, r reached, index int, log *slog.Logger) (next *reached, err error) {
+	s.add(r)
+	s.logUp(r.transport, log)
 	sctx, cancel := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	s.owner.work.Go(func() {
 		defer cancel()
-		err := session.Serve(sctx, &handler{s.owner.inside, s.aim.gateway.Name})
-		s.remove(session)
+		err := r.session.Serve(sctx, &handler{s.owner.inside, s.aim.gateway.Name})
+		s.remove(r.session)
 		served <- err
 	})
 	// A document that changed between the hello and add was not pushed to this session.
-	s.pushTo(session, s.owner.newest(), log)
+	s.pushTo(r.session, s.owner.newest(), log)
+	better := make(chan reached, 1)
+	looking, stopLooking := context.WithCancel(ctx)
+	looked := make(chan struct{})
+	s.owner.work.Go(func() {
+		defer close(looked)
+		s.seekBetter(looking, r.transport, index, better, log)
+	})
+	defer func() {
+		stopLooking()
+		<-looked
+		select {
+		case late := <-better: // it came at the same moment
+			late.session.Close()
+		default:
+		}
+	}()
 	select {
 	case err := <-served:
-		return time.Since(start), lostCause(err)
-	case <-session.Leaving():
+		return nil, lostCause(err)
+	case n := <-better:
+		log.Info("channel moves to a better transport", "from", string(r.transport), "to", string(n.transport))
+		cancel()
+		return &n, nil
+	case <-r.session.Leaving():
 		// Requests under way finish on the old session while another one is dialled.
 		stop := time.AfterFunc(leavingDrain, cancel)
 		s.owner.work.Go(func() {
 			defer stop.Stop()
 			<-sctx.Done()
 		})
-		return time.Since(start), errLeaving
+		return nil, errLeaving
 	}
+}
+
+// seekBetter tries the transports that are preferred to t now and then, until one of them leads to the instance.
+func (s *slotSet) seekBetter(ctx context.Context, t Transport, index int, found chan<- reached, log *slog.Logger) {
+	better := s.better(t)
+	if len(better) == 0 {
+		return
+	}
+	every := cmp.Or(s.owner.agent.ReturnEvery, defaultReturnEvery)
+	for sleep(ctx, every/2+rand.N(every)) { // not all at once
+		r, err := s.race(ctx, better, index)
+		if err == nil {
+			found <- r
+			return
+		}
+		log.Debug("no better transport yet", "in_use", string(t), "err", err)
+	}
+}
+
+// logUp says which transport is in use, and why those that are preferred to it are not.
+func (s *slotSet) logUp(t Transport, log *slog.Logger) {
+	s.mu.Lock()
+	failures := s.failuresLocked(t)
+	s.mu.Unlock()
+	attrs := []any{"address", s.aim.place(t), "transport", string(t)}
+	if len(failures) == 0 {
+		log.Info("channel up", attrs...)
+		return
+	}
+	var why []string
+	hint := ""
+	for _, f := range failures {
+		why = append(why, string(f.Transport)+": "+f.Error)
+		hint = cmp.Or(hint, f.Hint)
+	}
+	attrs = append(attrs, "better_failed", strings.ReplaceAll(strings.Join(why, "; "), "\n", ", "), "hint", cmp.Or(hint, "let this host reach the better one; it is tried again by itself"))
+	log.Warn("channel up by a lesser transport", attrs...)
 }
 
 func lostCause(err error) error {
@@ -254,36 +324,6 @@ func lostCause(err error) error {
 		return errors.New("session ended")
 	}
 	return err
-}
-
-// dial connects, proves who both sides are, and checks that this is the instance that was meant.
-func (s *slotSet) dial(ctx context.Context, index int) (*channel.Session, error) {
-	own, err := s.owner.certs.wait(ctx)
-	if err != nil {
-		return nil, err
-	}
-	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	raw, err := s.owner.agent.dial(dctx, "tcp", s.aim.address())
-	if err != nil {
-		return nil, err
-	}
-	conn := tls.Client(channel.Batched(raw), s.trust.Load().config(own))
-	hctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if err := conn.HandshakeContext(hctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("TLS with %s: %w", s.aim.address(), err), raw.Close())
-	}
-	session, welcome, err := channel.Connect(ctx, conn, s.hello(index), s.sessionConfig())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("hello to %s: %w", s.aim.address(), err), raw.Close())
-	}
-	if welcome.Instance != s.aim.instance.ID || welcome.Slot != s.aim.instance.Slot {
-		session.Close()
-		return nil, fmt.Errorf("%s is instance %q in slot %d, meant was %q in slot %d", s.aim.address(),
-			welcome.Instance, welcome.Slot, s.aim.instance.ID, s.aim.instance.Slot)
-	}
-	return session, nil
 }
 
 func (s *slotSet) hello(index int) channel.Hello {
@@ -325,10 +365,10 @@ func (s *slotSet) onApplied(a channel.Applied) {
 	}
 }
 
-func (s *slotSet) add(session *channel.Session, index int) {
+func (s *slotSet) add(r reached) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sessions[session] = index
+	s.sessions[r.session] = r.transport
 	s.lastErr = ""
 	s.upOnce.Do(func() { close(s.up) })
 }
@@ -406,7 +446,9 @@ type ChannelStatus struct {
 	Slot      causeway.Slot           `json:"slot"`
 	Instance  causeway.InstanceID     `json:"instance"`
 	Address   string                  `json:"address"`
-	State     string                  `json:"state"` // Connected, Disconnected
+	State     string                  `json:"state"`               // Connected, Disconnected
+	Transport Transport               `json:"transport,omitempty"` // in use; of several the last in preference
+	Better    []TransportFailure      `json:"better_failed,omitempty"`
 	Connected int                     `json:"connected"`
 	Wanted    int                     `json:"wanted"`
 	Redials   uint64                  `json:"redials"`
@@ -430,7 +472,7 @@ func (s *slotSet) status() ChannelStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := ChannelStatus{
-		Gateway: s.aim.gateway.Name, Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID, Address: s.aim.address(),
+		Gateway: s.aim.gateway.Name, Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID,
 		State: "Disconnected", Connected: len(s.sessions), Wanted: s.owner.agent.connections(), Redials: s.redials, LastError: s.lastErr,
 	}
 	if st.Connected > 0 {
@@ -440,9 +482,15 @@ func (s *slotSet) status() ChannelStatus {
 		st.Applied = append(st.Applied, a)
 	}
 	slices.SortFunc(st.Applied, func(x, y channel.Applied) int { return cmp.Compare(x.Kind, y.Kind) })
-	for session := range s.sessions {
+	all := s.owner.agent.transports()
+	for session, t := range s.sessions {
 		st.Sessions = append(st.Sessions, session.Status())
+		if slices.Index(all, t) > slices.Index(all, st.Transport) {
+			st.Transport = t
+		}
 	}
+	st.Address = s.aim.place(cmp.Or(st.Transport, all[0]))
+	st.Better = s.failuresLocked(st.Transport)
 	slices.SortFunc(st.Sessions, func(x, y channel.SessionStatus) int { return x.Since.Compare(y.Since) })
 	return st
 }

@@ -1,0 +1,581 @@
+package connpoint
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/signed"
+)
+
+// A front is the devices' port of an instance, as far as channels come there.
+type front struct {
+	i     *instance
+	ln    net.Listener
+	outer tls.Certificate // of the WebSocket
+	plain bool            // it takes no channels by ALPN: a middle box is in between
+
+	mu    sync.Mutex
+	asked []string // paths and hosts of WebSocket requests
+	conns []net.Conn
+}
+
+// newFront makes the devices' port of i. outer is the CA of the certificate around WebSockets.
+func (s *site) newFront(i *instance, outer *testCA, plain bool) *front {
+	s.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	f := &front{i: i, ln: ln, plain: plain, outer: serverCertificate(s.t, outer, testService)}
+	ctx, stop := context.WithCancel(s.t.Context())
+	i.work.Go(func() {
+		for {
+			raw, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			f.mu.Lock()
+			f.conns = append(f.conns, raw)
+			f.mu.Unlock()
+			i.work.Go(func() { defer raw.Close(); f.serve(ctx, raw) })
+		}
+	})
+	s.t.Cleanup(func() { stop(); f.close() })
+	return f
+}
+
+func (f *front) close() {
+	f.ln.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.conns {
+		c.Close()
+	}
+}
+
+func serverCertificate(t testing.TB, ca *testCA, names ...string) tls.Certificate {
+	der, key := ca.issue(t, "front", func(c *x509.Certificate) {
+		c.DNSNames, c.ExtKeyUsage = names, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func (f *front) port() int { return f.ln.Addr().(*net.TCPAddr).Port }
+
+func (f *front) serve(ctx context.Context, raw net.Conn) {
+	proto := channel.ALPN(f.i.welcome.Slot)
+	c := tls.Server(raw, &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if !f.plain && slices.Contains(h.SupportedProtos, proto) {
+			config := f.i.config.Clone()
+			config.NextProtos = []string{proto}
+			return config, nil
+		}
+		return &tls.Config{Certificates: []tls.Certificate{f.outer}, NextProtos: []string{"http/1.1"}}, nil
+	}})
+	if c.HandshakeContext(ctx) != nil {
+		return
+	}
+	if c.ConnectionState().NegotiatedProtocol == proto {
+		_ = f.i.pool.Serve(ctx, c)
+		return
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(f.webSocket), BaseContext: func(net.Listener) context.Context { return ctx }}
+	_ = srv.Serve(&onceListener{conn: c})
+	<-ctx.Done()
+}
+
+func (f *front) webSocket(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.asked = append(f.asked, r.URL.Path+" of "+r.Host)
+	f.mu.Unlock()
+	if slot, ok := channel.ParseWebSocketPath(r.URL.Path); !ok || slot != f.i.welcome.Slot {
+		http.Error(w, "no", http.StatusNotFound)
+		return
+	}
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{channel.WebSocketProtocol}})
+	if err != nil {
+		return
+	}
+	defer ws.CloseNow()
+	c := tls.Server(websocket.NetConn(r.Context(), ws, websocket.MessageBinary), f.i.config)
+	if c.HandshakeContext(r.Context()) == nil {
+		_ = f.i.pool.Serve(r.Context(), c)
+	}
+}
+
+// onceListener accepts one connection.
+type onceListener struct{ conn net.Conn }
+
+func (l *onceListener) Accept() (net.Conn, error) {
+	if c := l.conn; c != nil {
+		l.conn = nil
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+func (l *onceListener) Close() error   { return nil }
+func (l *onceListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// transportOf is the transport of the only slot.
+func transportOf(a *Agent) (Transport, ChannelStatus) {
+	all := a.Status().Channels
+	if len(all) == 0 {
+		return "", ChannelStatus{}
+	}
+	return all[0].Transport, all[0]
+}
+
+func TestEachTransportCarriesChannels(t *testing.T) {
+	for _, transport := range everyTransport {
+		t.Run(string(transport), func(t *testing.T) {
+			s := newSite(t, echoServer(t).URL)
+			i := s.newInstance(3, "i-1", s.ca, testService)
+			f := s.newFront(i, s.ca, false)
+			g := s.gateway("gw", i)
+			g.ServicePort = f.port()
+			s.doc.Gateways = []signed.Gateway{g}
+			s.publish()
+			a := s.agent()
+			a.Transports = []Transport{transport}
+			stop := run(t, a)
+			await(t, "two connections", func() bool { return i.connections() == 2 })
+			if got, st := transportOf(a); got != transport || len(st.Better) != 0 || st.Address != (aim{gateway: g, instance: g.Instances[0]}).place(transport) {
+				t.Errorf("status says %+v, want %s", st, transport)
+			}
+			for _, n := range []int{0, 1000, 3 << 20} {
+				body := strings.Repeat("x", n)
+				d, err := s.exchange(i, "POST", "/app/echo", []byte(body), true)
+				if err != nil || d.body.String() != body {
+					t.Errorf("a body of %d bytes came back with %d: %v", n, d.body.Len(), err)
+				}
+			}
+			stop()
+			await(t, "the end of the connections", func() bool { return i.connections() == 0 })
+			if transport == WebSocket && !slices.Contains(f.asked, fmt.Sprintf("/causeway-channel/1/3 of %s:%d", testService, f.port())) {
+				t.Errorf("asked for %q", f.asked)
+			}
+		})
+	}
+}
+
+// The outer TLS may be anybody's whom the administrator trusts; the inner one is the instance's in any case.
+func TestMiddleBoxMayEndTheTLSAroundTheWebSocketOnly(t *testing.T) {
+	for _, trusted := range []bool{true, false} {
+		s := newSite(t, okServer(t))
+		i := s.newInstance(0, "i-1", s.ca, testService)
+		box := newTestCA(t, "middle box")
+		f := s.newFront(i, box, true)
+		g := s.gateway("gw", i)
+		g.ServicePort = f.port()
+		s.doc.Gateways = []signed.Gateway{g}
+		s.publish()
+		a := s.agent()
+		a.Transports = []Transport{SinglePort, WebSocket}
+		if trusted {
+			a.ExtraCAs = x509.NewCertPool()
+			a.ExtraCAs.AddCert(box.cert)
+		}
+		stop := run(t, a)
+		if !trusted {
+			await(t, "an error that names the setting", func() bool { return strings.Contains(s.log(), "extra_ca_file") })
+			stop()
+			continue
+		}
+		await(t, "two connections", func() bool { return i.connections() == 2 })
+		got, st := transportOf(a)
+		if got != WebSocket || len(st.Better) != 1 || st.Better[0].Transport != SinglePort || !strings.Contains(st.Better[0].Error, "TLS") {
+			t.Errorf("status says %+v, want a WebSocket because TLS ends elsewhere", st)
+		}
+		if text := s.log(); !strings.Contains(text, "channel up by a lesser transport") || !strings.Contains(text, "single-port: ") {
+			t.Error("the log does not say why the better transport is not in use")
+		}
+		stop()
+	}
+}
+
+// A network that drops what it does not know costs nextAfter for each transport, and not the time of a dial.
+func TestSilentTransportsAreGivenUpSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := raceSet(t, func(ctx context.Context, address string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		began := make(map[string]time.Duration)
+		var mu sync.Mutex
+		start := time.Now()
+		dial := s.owner.agent.Dial
+		s.owner.agent.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			mu.Lock()
+			began[fmt.Sprint(len(began))] = time.Since(start)
+			mu.Unlock()
+			return dial(ctx, network, address)
+		}
+		_, err := s.race(t.Context(), everyTransport, 0)
+		if err == nil || !strings.Contains(err.Error(), "slot-port: ") || !strings.Contains(err.Error(), "websocket: ") {
+			t.Errorf("the error is %v; want each transport's", err)
+		}
+		for n, want := range []time.Duration{0, nextAfter, 2 * nextAfter} {
+			if got := began[fmt.Sprint(n)]; got != want {
+				t.Errorf("transport %d was begun after %s, want %s", n, got, want)
+			}
+		}
+		if took := time.Since(start); took != 2*nextAfter+dialTimeout {
+			t.Errorf("given up after %s", took)
+		}
+		s.owner.work.Wait()
+	})
+}
+
+// What fails at once makes nobody wait at all.
+func TestRefusedTransportsAreGivenUpAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := raceSet(t, func(context.Context, string) (net.Conn, error) { return nil, errors.New("connection refused") })
+		start := time.Now()
+		if _, err := s.race(t.Context(), everyTransport, 0); err == nil || time.Since(start) != 0 {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+		s.owner.work.Wait()
+	})
+}
+
+// raceSet is a slotSet whose dials do what the test says.
+func raceSet(t *testing.T, dial func(ctx context.Context, address string) (net.Conn, error)) *slotSet {
+	ca := newTestCA(t, "CA")
+	der, key := ca.issue(t, "cp-1", nil)
+	a := &Agent{Logger: quietLogger(), Certificate: func() (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	}}
+	a.Dial = func(ctx context.Context, _, address string) (net.Conn, error) { return dial(ctx, address) }
+	in := &inside{now: time.Now}
+	// No bubble has the time of a certificate.
+	certs := &certificateSource{ready: make(chan struct{}), cert: &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+	close(certs.ready)
+	s := &slotSet{owner: &channels{agent: a, inside: in, certs: certs}, failures: make(map[Transport]transportFailure), log: quietLogger(),
+		sessions: make(map[*channel.Session]Transport), applied: make(map[string]channel.Applied), up: make(chan struct{}),
+		aim: aim{gateway: signed.Gateway{Name: "gw", Address: "gw.test", ServicePort: 443}, instance: signed.GatewayInstance{ID: "i", ChannelPort: 10124}}}
+	trust, err := newServiceTrust(signed.Gateway{ServiceName: testService, ServiceCAs: [][]byte{ca.cert.Raw}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.trust.Store(trust)
+	return s
+}
+
+// The way back: a lesser transport serves, the better one comes to life, and no request notices the move.
+func TestChannelsReturnToTheBetterTransport(t *testing.T) {
+	s := newSite(t, okServer(t))
+	i := s.newInstance(0, "i-1", s.ca, testService)
+	f := s.newFront(i, s.ca, false)
+	g := s.gateway("gw", i)
+	g.ServicePort = f.port()
+	s.doc.Gateways = []signed.Gateway{g}
+	s.publish()
+	a := s.agent()
+	a.Transports, a.ReturnEvery = nil, 200*time.Millisecond
+	slotPort := i.ln.Addr().String()
+	var open atomic.Bool
+	var tries atomic.Int64
+	a.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == slotPort {
+			tries.Add(1)
+			if !open.Load() {
+				return nil, errors.New("the firewall says no")
+			}
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	run(t, a)
+	await(t, "two connections by the devices' port", func() bool { return i.connections() == 2 })
+	if got, st := transportOf(a); got != SinglePort || len(st.Better) != 1 || !strings.Contains(st.Better[0].Error, "the firewall says no") {
+		t.Errorf("status says %+v", st)
+	}
+	done, stop := s.keepAsking(i)
+	defer stop()
+	more(t, done)
+	before := tries.Load()
+	await(t, "tries of the better transport", func() bool { return tries.Load() >= before+4 })
+	more(t, done)
+	if got, _ := transportOf(a); got != SinglePort {
+		t.Errorf("transport %q while the better one is closed", got)
+	}
+	opened := time.Now()
+	open.Store(true)
+	await(t, "the better transport", func() bool {
+		got, st := transportOf(a)
+		return got == SlotPort && st.Connected == 2 && i.connections() == 2
+	})
+	t.Logf("back on the slot's port after %s, with tries every %s", time.Since(opened).Round(time.Millisecond), a.ReturnEvery)
+	more(t, done)
+	if _, st := transportOf(a); len(st.Better) != 0 || st.Redials != 0 {
+		t.Errorf("status says %+v after the return", st)
+	}
+}
+
+// What worked last is the first to be tried when a connection is lost.
+func TestRedialBeginsWithWhatWorkedLast(t *testing.T) {
+	s := raceSet(t, nil)
+	if got := s.order(); !slices.Equal(got, everyTransport) {
+		t.Errorf("the first order is %v", got)
+	}
+	s.succeeded(WebSocket)
+	if got := s.order(); !slices.Equal(got, []Transport{WebSocket, SlotPort, SinglePort}) {
+		t.Errorf("after a WebSocket the order is %v", got)
+	}
+	if got := s.better(WebSocket); !slices.Equal(got, []Transport{SlotPort, SinglePort}) {
+		t.Errorf("better than a WebSocket are %v", got)
+	}
+}
+
+func TestTransportsAreRead(t *testing.T) {
+	for _, list := range [][]string{nil, {"auto"}} {
+		if got, err := ParseTransports(list); err != nil || !slices.Equal(got, everyTransport) {
+			t.Errorf("%v: %v, %v", list, got, err)
+		}
+	}
+	if got, err := ParseTransports([]string{"websocket", "slot-port"}); err != nil || !slices.Equal(got, []Transport{WebSocket, SlotPort}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range [][]string{{"tcp"}, {"auto", "websocket"}, {"websocket", "websocket"}, {""}} {
+		if _, err := ParseTransports(bad); err == nil || causeway.Hint(err) == "" {
+			t.Errorf("%v: error %v without a hint", bad, err)
+		}
+	}
+}
+
+func TestPlacesOfAllKinds(t *testing.T) {
+	for _, tt := range []struct {
+		gateway, instance string
+		port              int
+		slot, single      string
+	}{
+		{"gw.test", "", 0, "gw.test:10127", "gw.test:443"},
+		{"gw.test", "10.0.0.3", 8443, "10.0.0.3:10127", "10.0.0.3:8443"},
+		{"2001:db8::1", "", 443, "[2001:db8::1]:10127", "[2001:db8::1]:443"},
+		{"[2001:db8::1]", "[::1]", 443, "[::1]:10127", "[::1]:443"},
+	} {
+		a := aim{signed.Gateway{Address: tt.gateway, ServicePort: tt.port}, signed.GatewayInstance{Slot: 3, Address: tt.instance, ChannelPort: 10127}}
+		if got := a.place(SlotPort); got != tt.slot {
+			t.Errorf("slot port at %q, want %q", got, tt.slot)
+		}
+		for _, other := range []Transport{SinglePort, WebSocket} {
+			if got := a.place(other); got != tt.single {
+				t.Errorf("%s at %q, want %q", other, got, tt.single)
+			}
+		}
+	}
+}
+
+// A testProxy is an HTTP proxy that knows one password.
+type testProxy struct {
+	*httptest.Server
+	mu       sync.Mutex
+	tunnels  []string
+	password string
+	resolve  func(address string) string
+}
+
+func newTestProxy(t *testing.T, secure bool, resolve func(string) string) *testProxy {
+	p := &testProxy{password: "right", resolve: resolve}
+	p.Server = httptest.NewUnstartedServer(http.HandlerFunc(p.connect))
+	if secure {
+		p.StartTLS()
+	} else {
+		p.Start()
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *testProxy) connect(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodConnect {
+		http.Error(w, "no", http.StatusMethodNotAllowed)
+		return
+	}
+	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("cp:"+p.password))
+	if r.Header.Get("Proxy-Authorization") != want {
+		w.Header().Set("Proxy-Authenticate", `Basic realm="test"`)
+		http.Error(w, "who are you", http.StatusProxyAuthRequired)
+		return
+	}
+	p.mu.Lock()
+	p.tunnels = append(p.tunnels, r.Host)
+	p.mu.Unlock()
+	to, err := net.Dial("tcp", p.resolve(r.Host))
+	if err != nil {
+		http.Error(w, "nobody", http.StatusBadGateway)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	from, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	go func() { _, _ = io.Copy(to, from); to.Close() }()
+	_, _ = io.Copy(from, to)
+	from.Close()
+}
+
+func (p *testProxy) tunnelled() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.tunnels)
+}
+
+func TestEachTransportGoesThroughAProxy(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		for _, transport := range everyTransport {
+			t.Run(fmt.Sprintf("%s, TLS to the proxy %v", transport, secure), func(t *testing.T) {
+				s := newSite(t, okServer(t))
+				i := s.newInstance(2, "i-1", s.ca, testService)
+				f := s.newFront(i, s.ca, false)
+				g := s.gateway("gw", i)
+				g.ServicePort, g.Address = f.port(), "gw.test"
+				s.doc.Gateways = []signed.Gateway{g}
+				s.publish()
+				p := newTestProxy(t, secure, func(a string) string { return strings.Replace(a, "gw.test", "127.0.0.1", 1) })
+				a := s.agent()
+				a.Transports = []Transport{transport}
+				a.Proxy = &Proxy{URL: strings.Replace(p.URL, "127.0.0.1", "example.com", 1), Credentials: func() (string, string, error) { return "cp", "right", nil }}
+				a.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					if !strings.HasPrefix(address, "example.com:") {
+						return nil, fmt.Errorf("%s was dialled past the proxy", address)
+					}
+					return new(net.Dialer).DialContext(ctx, network, strings.Replace(address, "example.com", "127.0.0.1", 1))
+				}
+				if secure {
+					a.ExtraCAs = x509.NewCertPool()
+					a.ExtraCAs.AddCert(p.Certificate())
+				}
+				stop := run(t, a)
+				await(t, "two connections", func() bool { return i.connections() == 2 })
+				if d, err := s.exchange(i, "GET", "/app/x", nil, true); err != nil || !strings.HasPrefix(d.head, "HTTP/1.1 200") {
+					t.Errorf("answer %q: %v", d.head, err)
+				}
+				want := (aim{gateway: g, instance: g.Instances[0]}).place(transport)
+				if got := p.tunnelled(); !slices.Contains(got, want) {
+					t.Errorf("tunnels to %v, want %s", got, want)
+				}
+				stop()
+				if strings.Contains(s.log(), "right") {
+					t.Error("the log holds the password")
+				}
+			})
+		}
+	}
+}
+
+func TestProxyFaultsAreSaidClearly(t *testing.T) {
+	broken := func(answer string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, answer)
+		}
+	}
+	for name, tt := range map[string]struct {
+		serve      func(net.Conn)
+		want, hint string
+	}{
+		"wrong password": {broken("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"), "407 Proxy Authentication Required", "proxy_credentials_file"},
+		"forbidden":      {broken("HTTP/1.1 403 Forbidden\r\n\r\n"), "403 Forbidden", "have the proxy allow CONNECT"},
+		"unreachable":    {broken("HTTP/1.1 503 Service Unavailable\r\n\r\n"), "503 Service Unavailable", "does not reach this host"},
+		"no HTTP":        {broken("SSH-2.0-x\r\n"), "answer to CONNECT", ""},
+		"closed":         {broken(""), "answer to CONNECT", ""},
+		"endless answer": {broken("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", 2*maxProxyAnswerBytes) + "\r\n\r\n"), "too long", ""},
+		"early bytes":    {broken("HTTP/1.1 200 OK\r\n\r\nhello"), "more than its answer", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := newRawServer(t, func(_ *rawServer, _ int, c net.Conn) { tt.serve(c) })
+			u, _ := url.Parse(srv.url())
+			a := &Agent{Proxy: &Proxy{URL: "http://cp:hidden@proxy.test:" + u.Port()}}
+			a.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, u.Host)
+			}
+			_, err := a.dialOut(t.Context(), "gw.test:443")
+			if err == nil || !strings.Contains(err.Error(), tt.want) || tt.hint != "" && !strings.Contains(causeway.Hint(err), tt.hint) {
+				t.Errorf("error %v, hint %q; want %q, %q", err, causeway.Hint(err), tt.want, tt.hint)
+			}
+			if err != nil && (strings.Contains(err.Error(), "hidden") || !strings.Contains(err.Error(), "proxy.test")) {
+				t.Errorf("error %v: it should name the proxy, and not the password", err)
+			}
+		})
+	}
+}
+
+// A proxy that takes connections and never answers must not hold a dial longer than its time.
+func TestProxyThatNeverAnswersIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ends []net.Conn
+		s := raceSet(t, func(context.Context, string) (net.Conn, error) {
+			a, b := net.Pipe()
+			ends = append(ends, b)
+			go func() { _, _ = io.Copy(io.Discard, b) }()
+			return a, nil
+		})
+		s.owner.agent.Proxy = &Proxy{URL: "http://proxy.test:3128"}
+		start := time.Now()
+		_, err := s.race(t.Context(), []Transport{SlotPort}, 0)
+		if err == nil || !strings.Contains(err.Error(), "no answer in time") || time.Since(start) != dialTimeout {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+		for _, c := range ends {
+			c.Close()
+		}
+		s.owner.work.Wait()
+	})
+}
+
+func TestNoProxyMeansADirectDial(t *testing.T) {
+	for _, tt := range []struct {
+		noProxy, place string
+		direct         bool
+	}{
+		{"", "gw.test:443", false},
+		{"gw.test", "gw.test:443", true},
+		{".test", "gw.test:10124", true},
+		{"gw.test:443", "gw.test:10124", false},
+		{"10.0.0.0/8", "10.1.2.3:443", true},
+		{"10.0.0.0/8", "11.1.2.3:443", false},
+		{"2001:db8::/32", "[2001:db8::5]:443", true},
+		{"*", "gw.test:443", true},
+	} {
+		u, err := (&Proxy{URL: "http://proxy.test:3128", NoProxy: tt.noProxy}).proxyFor(tt.place)
+		if err != nil || (u == nil) != tt.direct {
+			t.Errorf("no_proxy %q, %s: proxy %v, %v", tt.noProxy, tt.place, u, err)
+		}
+	}
+}
+
+func TestProxySettingsAreChecked(t *testing.T) {
+	for _, good := range []string{"http://proxy.test:3128", "https://proxy.test", "http://u:p@[::1]:3128/"} {
+		if err := (&Proxy{URL: good}).Check(); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "proxy.test:3128", "socks5://proxy.test", "http://", "http://u:hidden@proxy.test/path", "http://u:hidden@pro xy", "http://proxy.test?x"} {
+		err := (&Proxy{URL: bad}).Check()
+		if err == nil || causeway.Hint(err) == "" || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%q: error %v; want one with a hint and no password", bad, err)
+		}
+	}
+}
