@@ -41,6 +41,7 @@ type Agent struct {
 	Certificate              func() (*tls.Certificate, error)
 
 	Connections int // to each gateway instance; zero means 2, at most 4
+	MaxInFlight int // requests taken from each gateway instance at a time; zero means any number
 	// How gateways are reached.
 	Transports  []Transport    // in the order of preference; empty means all, the best first
 	Proxy       *Proxy         // nil means none
@@ -128,6 +129,8 @@ func (a *Agent) check() error {
 		return errors.New("connpoint: CertificateFile and KeyFile, or Certificate, are missing")
 	case a.Connections < 0 || a.Connections > maxConnections:
 		return fmt.Errorf("connpoint: Connections is %d, want 1 to %d", a.Connections, maxConnections)
+	case a.MaxInFlight < 0:
+		return fmt.Errorf("connpoint: MaxInFlight is %d", a.MaxInFlight)
 	case a.ReturnEvery < 0:
 		return fmt.Errorf("connpoint: ReturnEvery is %s", a.ReturnEvery)
 	case a.Proxy != nil && a.Proxy.Check() != nil:

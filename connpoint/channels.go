@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -87,6 +88,7 @@ type slotSet struct {
 	name   string // of the set, in hellos
 	cancel context.CancelFunc
 	log    *slog.Logger
+	bulk   *channel.Bulk // of all sessions
 
 	trust  atomic.Pointer[serviceTrust] // for the next dial
 	up     chan struct{}                // closed when the first session is
@@ -99,6 +101,7 @@ type slotSet struct {
 	lastTransport Transport // that worked; empty before the first
 	lastErr       string
 	redials       uint64
+	ended         channel.SessionStatus // sums of the sessions that are no more
 }
 
 // want brings the channels into line with a config: new slots get theirs at once, those of removed slots drain, those
@@ -149,6 +152,8 @@ func (c *channels) startLocked(ctx context.Context, a aim, trust *serviceTrust, 
 		old.mu.Unlock()
 	}
 	s.trust.Store(trust)
+	s.bulk = channel.NewBulk(channel.BulkConfig{Logger: s.log, Memory: c.memory})
+	c.work.Go(func() { s.bulk.Run(ctx, s.dialBulk) })
 	if c.slots == nil {
 		c.slots = make(map[slotKey]*slotSet)
 	}
@@ -331,6 +336,7 @@ func (s *slotSet) hello(index int) channel.Hello {
 	h := channel.Hello{
 		Site: a.Site, Gateway: s.aim.gateway.Name, ConnectionPoint: a.ID, ConnectionID: a.ConnectionID,
 		Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID, Set: s.name, Index: index, Count: a.connections(), Software: a.Software,
+		MaxInFlight: a.MaxInFlight,
 	}
 	p := s.owner.newest()
 	h.Documents = append(h.Documents, p.keys[max(0, len(p.keys)-helloKeys):]...)
@@ -342,8 +348,21 @@ func (s *slotSet) hello(index int) channel.Hello {
 
 func (s *slotSet) sessionConfig() channel.SessionConfig {
 	return channel.SessionConfig{
-		Logger: s.log, DrainTimeout: s.owner.agent.DrainTimeout, Memory: s.owner.memory, OnApplied: s.onApplied,
+		Logger: s.log, DrainTimeout: s.owner.agent.DrainTimeout, Memory: s.owner.memory, OnApplied: s.onApplied, Bulk: s.bulk,
 	}
+}
+
+// dialBulk makes one more connection for large bodies, by the transport that the sessions use.
+func (s *slotSet) dialBulk(ctx context.Context) (net.Conn, channel.Hello, error) {
+	own, err := s.owner.certs.wait(ctx)
+	if err != nil {
+		return nil, channel.Hello{}, err
+	}
+	conn, err := s.reach(ctx, s.order()[0], own)
+	if err != nil {
+		return nil, channel.Hello{}, err
+	}
+	return conn, s.hello(0), nil
 }
 
 // onApplied notes what the instance made of a document.
@@ -377,6 +396,10 @@ func (s *slotSet) remove(session *channel.Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, session)
+	last := session.Status()
+	s.ended.Requests += last.Requests
+	s.ended.BytesIn += last.BytesIn
+	s.ended.BytesOut += last.BytesOut
 }
 
 // newest returns the newest gateway document.
@@ -442,19 +465,29 @@ func (c *channels) sortedLocked() []*slotSet {
 
 // ChannelStatus is the state of the channels to one slot of one gateway.
 type ChannelStatus struct {
-	Gateway   causeway.GatewayName    `json:"gateway"`
-	Slot      causeway.Slot           `json:"slot"`
-	Instance  causeway.InstanceID     `json:"instance"`
-	Address   string                  `json:"address"`
-	State     string                  `json:"state"`               // Connected, Disconnected
-	Transport Transport               `json:"transport,omitempty"` // in use; of several the last in preference
-	Better    []TransportFailure      `json:"better_failed,omitempty"`
-	Connected int                     `json:"connected"`
-	Wanted    int                     `json:"wanted"`
-	Redials   uint64                  `json:"redials"`
-	LastError string                  `json:"last_error,omitempty"`
-	Applied   []channel.Applied       `json:"applied,omitempty"`
-	Sessions  []channel.SessionStatus `json:"sessions,omitempty"`
+	Gateway   causeway.GatewayName `json:"gateway"`
+	Slot      causeway.Slot        `json:"slot"`
+	Instance  causeway.InstanceID  `json:"instance"`
+	Address   string               `json:"address"`
+	State     string               `json:"state"`               // Connected, Disconnected
+	Transport Transport            `json:"transport,omitempty"` // in use; of several the last in preference
+	Better    []TransportFailure   `json:"better_failed,omitempty"`
+	Connected int                  `json:"connected"`
+	Wanted    int                  `json:"wanted"`
+	Redials   uint64               `json:"redials"`
+	LastError string               `json:"last_error,omitempty"`
+
+	// Of all sessions there were.
+	Requests uint64 `json:"requests"`
+	BytesIn  uint64 `json:"bytes_in"`
+	BytesOut uint64 `json:"bytes_out"`
+	// Of those there are.
+	Streams   int                `json:"streams"`
+	RoundTrip time.Duration      `json:"round_trip_ns"` // the longest
+	Bulk      channel.BulkStatus `json:"bulk"`          // connections for large bodies
+
+	Applied  []channel.Applied       `json:"applied,omitempty"`
+	Sessions []channel.SessionStatus `json:"sessions,omitempty"`
 }
 
 func (c *channels) status() []ChannelStatus {
@@ -474,6 +507,7 @@ func (s *slotSet) status() ChannelStatus {
 	st := ChannelStatus{
 		Gateway: s.aim.gateway.Name, Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID,
 		State: "Disconnected", Connected: len(s.sessions), Wanted: s.owner.agent.connections(), Redials: s.redials, LastError: s.lastErr,
+		Requests: s.ended.Requests, BytesIn: s.ended.BytesIn, BytesOut: s.ended.BytesOut, Bulk: s.bulk.Status(),
 	}
 	if st.Connected > 0 {
 		st.State = "Connected"
@@ -484,7 +518,13 @@ func (s *slotSet) status() ChannelStatus {
 	slices.SortFunc(st.Applied, func(x, y channel.Applied) int { return cmp.Compare(x.Kind, y.Kind) })
 	all := s.owner.agent.transports()
 	for session, t := range s.sessions {
-		st.Sessions = append(st.Sessions, session.Status())
+		now := session.Status()
+		st.Sessions = append(st.Sessions, now)
+		st.Requests += now.Requests
+		st.BytesIn += now.BytesIn
+		st.BytesOut += now.BytesOut
+		st.Streams += now.Streams
+		st.RoundTrip = max(st.RoundTrip, now.RoundTrip)
 		if slices.Index(all, t) > slices.Index(all, st.Transport) {
 			st.Transport = t
 		}

@@ -146,6 +146,9 @@ func transportOf(a *Agent) (Transport, ChannelStatus) {
 	return all[0].Transport, all[0]
 }
 
+// connected counts the sessions of the only slot as the agent sees them.
+func connected(a *Agent) int { _, st := transportOf(a); return st.Connected }
+
 func TestEachTransportCarriesChannels(t *testing.T) {
 	for _, transport := range everyTransport {
 		t.Run(string(transport), func(t *testing.T) {
@@ -159,7 +162,7 @@ func TestEachTransportCarriesChannels(t *testing.T) {
 			a := s.agent()
 			a.Transports = []Transport{transport}
 			stop := run(t, a)
-			await(t, "two connections", func() bool { return i.connections() == 2 })
+			await(t, "two connections", func() bool { return i.connections() == 2 && connected(a) == 2 })
 			if got, st := transportOf(a); got != transport || len(st.Better) != 0 || st.Address != (aim{gateway: g, instance: g.Instances[0]}).place(transport) {
 				t.Errorf("status says %+v, want %s", st, transport)
 			}
@@ -202,7 +205,7 @@ func TestMiddleBoxMayEndTheTLSAroundTheWebSocketOnly(t *testing.T) {
 			stop()
 			continue
 		}
-		await(t, "two connections", func() bool { return i.connections() == 2 })
+		await(t, "two connections", func() bool { return i.connections() == 2 && connected(a) == 2 })
 		got, st := transportOf(a)
 		if got != WebSocket || len(st.Better) != 1 || st.Better[0].Transport != SinglePort || !strings.Contains(st.Better[0].Error, "TLS") {
 			t.Errorf("status says %+v, want a WebSocket because TLS ends elsewhere", st)
@@ -306,7 +309,7 @@ func TestChannelsReturnToTheBetterTransport(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 	run(t, a)
-	await(t, "two connections by the devices' port", func() bool { return i.connections() == 2 })
+	await(t, "two connections by the devices' port", func() bool { return i.connections() == 2 && connected(a) == 2 })
 	if got, st := transportOf(a); got != SinglePort || len(st.Better) != 1 || !strings.Contains(st.Better[0].Error, "the firewall says no") {
 		t.Errorf("status says %+v", st)
 	}
@@ -468,7 +471,7 @@ func TestEachTransportGoesThroughAProxy(t *testing.T) {
 					a.ExtraCAs.AddCert(p.Certificate())
 				}
 				stop := run(t, a)
-				await(t, "two connections", func() bool { return i.connections() == 2 })
+				await(t, "two connections", func() bool { return i.connections() == 2 && connected(a) == 2 })
 				if d, err := s.exchange(i, "GET", "/app/x", nil, true); err != nil || !strings.HasPrefix(d.head, "HTTP/1.1 200") {
 					t.Errorf("answer %q: %v", d.head, err)
 				}
