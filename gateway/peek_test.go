@@ -222,12 +222,12 @@ func clientHello(t *testing.T, proto string) []byte {
 
 type siblings struct {
 	pass func(n causeway.Slot, conn net.Conn, head []byte) error
-	dial func(n causeway.Slot, source net.Addr) (net.Conn, error)
+	dial func(n causeway.Slot, from net.Conn) (net.Conn, error)
 }
 
 func (s siblings) Pass(n causeway.Slot, c net.Conn, head []byte) error { return s.pass(n, c, head) }
-func (s siblings) Dial(n causeway.Slot, source net.Addr) (net.Conn, error) {
-	return s.dial(n, source)
+func (s siblings) Dial(n causeway.Slot, from net.Conn) (net.Conn, error) {
+	return s.dial(n, from)
 }
 
 // Where somebody stands between the instances, he gets the connection as it came, also for this very instance.

@@ -19,8 +19,8 @@ import (
 type Siblings interface {
 	// Pass gives a connection to the instance of a slot. head is what was read of it. It consumes conn in every case.
 	Pass(n causeway.Slot, conn net.Conn, head []byte) error
-	// Dial makes a connection to the instance of a slot for somebody at source.
-	Dial(n causeway.Slot, source net.Addr) (net.Conn, error)
+	// Dial makes a connection to the instance of a slot, in the place of from.
+	Dial(n causeway.Slot, from net.Conn) (net.Conn, error)
 }
 
 // siblingTimeout bounds the dial of another instance.
@@ -69,7 +69,7 @@ func (s *Server) spliceChannel(ctx context.Context, conn net.Conn, head []byte, 
 		defer s.channelGate.handshaken(addr, place)
 		defer admitted.Stop()
 		defer conn.Close()
-		other, err := s.dialSibling(ctx, n, conn.RemoteAddr())
+		other, err := s.dialSibling(ctx, n, conn)
 		if err == nil && len(head) > 0 {
 			_, err = other.Write(head)
 		}
@@ -87,11 +87,11 @@ func (s *Server) spliceChannel(ctx context.Context, conn net.Conn, head []byte, 
 	})
 }
 
-// dialSibling dials the channel listener of an instance for somebody at source: at the address that the signed document
-// has for it and nowhere else.
-func (s *Server) dialSibling(ctx context.Context, n causeway.Slot, source net.Addr) (net.Conn, error) {
+// dialSibling dials the channel listener of an instance in the place of from: at the address that the signed document has
+// for it and nowhere else.
+func (s *Server) dialSibling(ctx context.Context, n causeway.Slot, from net.Conn) (net.Conn, error) {
 	if s.siblings != nil {
-		return s.siblings.Dial(n, source)
+		return s.siblings.Dial(n, from)
 	}
 	address, err := s.siblingAddress(n)
 	if err != nil {

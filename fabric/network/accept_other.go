@@ -5,6 +5,8 @@ package network
 import (
 	"context"
 	"net/netip"
+
+	"github.com/causeway-gateway/causeway/internal/handoff"
 )
 
 // Connections cannot be handed over here: Add fails before anything is accepted, and what reaches the rule's port is
@@ -12,6 +14,8 @@ import (
 func (b *Balancer) accept(ctx context.Context, p *port, _ func(int, netip.AddrPort)) {
 	p.close()
 }
+
+func (b *Balancer) forward(int, handoff.Forward) {}
 
 func reset(int) {}
 

@@ -79,10 +79,12 @@ func startBalancer(t *testing.T, b *Balancer) *Balancer {
 type gatewayInstance struct {
 	id     causeway.InstanceID
 	attach *os.File // the supervisor's end
-	sick   atomic.Bool
-	hung   atomic.Bool // takes health connections and does nothing with them
-	cancel context.CancelFunc
-	done   chan struct{}
+
+	receiver *handoff.Receiver
+	sick     atomic.Bool
+	hung     atomic.Bool // takes health connections and does nothing with them
+	cancel   context.CancelFunc
+	done     chan struct{}
 }
 
 func startInstance(t *testing.T, id causeway.InstanceID) *gatewayInstance {
@@ -96,7 +98,7 @@ func startInstance(t *testing.T, id causeway.InstanceID) *gatewayInstance {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	g := &gatewayInstance{id: id, attach: supervisor, cancel: cancel, done: make(chan struct{})}
+	g := &gatewayInstance{id: id, attach: supervisor, receiver: r, cancel: cancel, done: make(chan struct{})}
 	public, channel, health := r.Listener(handoff.Public), r.Listener(handoff.Channel), r.Listener(handoff.Health)
 	go func() {
 		defer close(g.done)

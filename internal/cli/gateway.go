@@ -165,6 +165,7 @@ func (c *gatewayConfig) server(s *gatewaySockets, log *roleLog) (*gateway.Server
 		Site: c.Site, Gateway: c.Gateway, Instance: c.Instance, Slot: c.Slot, Software: software(),
 		Limits: gateway.Limits{MaxHandshakes: c.Limits.MaxHandshakes, MaxHandshakesPerSource: c.Limits.MaxHandshakesPerSource,
 			RefusalsPerSecond: c.Limits.RefusalsPerSecond},
+		Siblings:       s.siblings(),
 		Timeouts:       gateway.Timeouts{Drain: time.Duration(c.DrainTimeout)},
 		AccessLogEvery: c.AccessLogEvery, Logger: log.Logger,
 	})
@@ -174,6 +175,14 @@ func (c *gatewayConfig) server(s *gatewaySockets, log *roleLog) (*gateway.Server
 type gatewaySockets struct {
 	devices, channels, health net.Listener
 	receiver                  *handoff.Receiver // nil when it binds by itself
+}
+
+// siblings is how the other instances are reached: through the balancer where there is one.
+func (s *gatewaySockets) siblings() gateway.Siblings {
+	if s.receiver == nil {
+		return nil
+	}
+	return handedSiblings{s.receiver}
 }
 
 // gatewaySockets takes the listeners from the parent, from systemd or from the configuration, in this order.

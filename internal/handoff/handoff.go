@@ -3,6 +3,7 @@
 //	supervisor ──attach socket──► instance     tag 'a' + one end of a new hand-over pair, whenever a balancer (re)starts
 //	balancer ──hand-over end────► instance     tag 'p', 'c' or 'h', number + one accepted connection
 //	balancer ◄────────────────── instance      receipt: taken or not, number
+//	balancer ◄────────────────── instance      tag 'r' + a connection that is for the channel of some instance (Forward)
 //
 // Both are SOCK_SEQPACKET socket pairs that only inheritance or another such socket can give away, so no other
 // process can open one. A message to the instance holds exactly one descriptor (SCM_RIGHTS). What passes is the

@@ -302,7 +302,7 @@ func TestHungInstanceNeverBlocksTheSender(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	if _, number, fd, err := receive(socket, parcelBytes); err != nil || number != 1 {
+	if _, number, _, fd, err := receive(socket, make([]byte, 64), parcelBytes); err != nil || number != 1 {
 		t.Errorf("number %d, %v; want the first", number, err)
 	} else {
 		unix.Close(fd)

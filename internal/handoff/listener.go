@@ -12,7 +12,7 @@ const queueLength = 1024
 
 // An arrival is a connection that waits for Accept.
 type arrival struct {
-	conn *net.TCPConn
+	conn net.Conn
 	// answer tells the balancer what became of the connection. ErrGone says that there is none any more.
 	answer func(verdict byte) error
 }
@@ -92,7 +92,9 @@ func (l *listener) put(a arrival) bool {
 }
 
 // reset closes c so that the peer learns at once (RST) that nobody will answer.
-func reset(c *net.TCPConn) {
-	c.SetLinger(0)
+func reset(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetLinger(0)
+	}
 	c.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -41,7 +42,9 @@ func (s *Socket) SetReadDeadline(t time.Time) error { return nil }
 func (s *Socket) Close() error { return nil }
 
 // A Sender cannot be made here.
-type Sender struct{}
+type Sender struct {
+	Forwarded func(fd int, f Forward)
+}
 
 // NewSender closes f and is not supported here.
 func NewSender(f *os.File) (*Sender, error) {
@@ -54,6 +57,9 @@ func (s *Sender) Send(tag Tag, fd int, back func(fd int)) error { return errUnsu
 
 // Run is not supported here.
 func (s *Sender) Run(ctx context.Context) error { return errUnsupported }
+
+// SendForward is not supported here.
+func (s *Sender) SendForward(fd int, f Forward, back func(fd int)) error { return errUnsupported }
 
 // Close does nothing here.
 func (s *Sender) Close() error { return nil }
@@ -73,6 +79,12 @@ func (r *Receiver) Listener(tag Tag) net.Listener {
 	l.Close()
 	return l
 }
+
+// Forward is not supported here.
+func (r *Receiver) Forward(c syscall.Conn, f Forward) error { return errUnsupported }
+
+// StreamPair is not supported here.
+func StreamPair() (a, b *net.UnixConn, err error) { return nil, nil, errUnsupported }
 
 // Stats returns nothing here.
 func (r *Receiver) Stats() Stats { return Stats{} }

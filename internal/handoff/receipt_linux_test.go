@@ -51,7 +51,7 @@ func TestWhatADyingInstanceHadNotTakenComesBack(t *testing.T) {
 		clients[i] = client
 	}
 	for i := range 2 {
-		_, number, fd, err := receive(socket, parcelBytes)
+		_, number, _, fd, err := receive(socket, make([]byte, 64), parcelBytes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestABrokenInstanceCannotKeepDescriptors(t *testing.T) {
 			unix.Close(fd)
 			break
 		}
-		if _, _, got, err := receive(socket, parcelBytes); err != nil {
+		if _, _, _, got, err := receive(socket, make([]byte, 64), parcelBytes); err != nil {
 			t.Fatal(err)
 		} else {
 			unix.Close(got)
@@ -198,7 +198,7 @@ func TestReceiptsBehindAResetAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, number, fd, err := receive(socket, parcelBytes)
+	_, number, _, fd, err := receive(socket, make([]byte, 64), parcelBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

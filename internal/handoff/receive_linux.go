@@ -46,8 +46,8 @@ func NewReceiver(f *os.File) (*Receiver, error) {
 	return &Receiver{attach: c, listeners: map[Tag]*listener{}, ends: map[*end]struct{}{}}, nil
 }
 
-// Listener returns the listener of one tag, always the same. Accept returns *net.TCPConn, and net.ErrClosed once
-// the listener is closed or Run has returned.
+// Listener returns the listener of one tag, always the same. Accept returns *net.TCPConn, on the tag Channel other
+// connections as well, and net.ErrClosed once the listener is closed or Run has returned.
 func (r *Receiver) Listener(tag Tag) net.Listener {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,8 +77,9 @@ func (r *Receiver) Run(ctx context.Context) error {
 	defer r.shut()
 	stop := context.AfterFunc(ctx, func() { r.attach.Close() })
 	defer stop()
+	buf := make([]byte, parcelBytes)
 	for {
-		tag, _, fd, err := receive(r.attach, 1)
+		tag, _, _, fd, err := receive(r.attach, buf, 1)
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -127,8 +128,9 @@ func (r *Receiver) serve(c *end) {
 		delete(r.ends, c)
 		r.mu.Unlock()
 	}()
+	buf := make([]byte, maxMessageBytes+1)
 	for {
-		tag, number, fd, err := receive(c.Socket, parcelBytes)
+		tag, number, payload, fd, err := receive(c.Socket, buf, parcelBytes)
 		switch {
 		case errors.Is(err, ErrMalformed):
 			r.malformed.Add(1)
@@ -139,7 +141,7 @@ func (r *Receiver) serve(c *end) {
 			return
 		default:
 			c.pending.Add(1)
-			r.deliver(tag, fd, func(verdict byte) error {
+			r.deliver(tag, payload, fd, func(verdict byte) error {
 				defer c.pending.Done()
 				return c.write(verdict, number)
 			})
@@ -148,8 +150,8 @@ func (r *Receiver) serve(c *end) {
 }
 
 // deliver queues one connection, or gives it back.
-func (r *Receiver) deliver(tag Tag, fd int, answer func(verdict byte) error) {
-	conn, err := tcpConn(fd)
+func (r *Receiver) deliver(tag Tag, payload []byte, fd int, answer func(verdict byte) error) {
+	conn, err := handedConn(fd, payload)
 	if err != nil {
 		r.malformed.Add(1)
 		_ = answer(notTaken) // a balancer that is gone need not know
@@ -222,24 +224,36 @@ func (r *Receiver) shut() {
 	}
 }
 
-// receive reads one message of size bytes and its descriptor, which is the caller's. The number of a malformed message
-// is 0 unless its bytes are right.
-func receive(s *Socket, size int) (tag Tag, number uint32, fd int, err error) {
-	var buf [parcelBytes + 1]byte
-	n, fd, err := read(s.conn, buf[:size+1])
-	if err == nil && (n != size || fd < 0) {
+// receive reads one message of size bytes and its descriptor, which is the caller's. A parcel with the tag Channel may
+// be longer; payload is that part of buf. The number of a malformed message is 0 unless its bytes are right.
+func receive(s *Socket, buf []byte, size int) (tag Tag, number uint32, payload []byte, fd int, err error) {
+	n, fd, err := read(s.conn, buf)
+	long := size == parcelBytes && n > size && Tag(buf[0]) == Channel
+	if err == nil && (n != size && !long || fd < 0) {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
 		err = ErrMalformed
 	}
-	if n == parcelBytes {
+	if n == parcelBytes || long {
 		number = binary.BigEndian.Uint32(buf[1:])
 	}
 	if err != nil {
-		return 0, number, -1, err
+		return 0, number, nil, -1, err
 	}
-	return Tag(buf[0]), number, fd, nil
+	return Tag(buf[0]), number, buf[size:n], fd, nil
+}
+
+// handedConn makes a connection of a received descriptor and what came with it. It consumes fd in every case.
+func handedConn(fd int, payload []byte) (net.Conn, error) {
+	if len(payload) > 0 {
+		return forwardedConn(fd, payload)
+	}
+	c, err := tcpConn(fd)
+	if err != nil {
+		return nil, err // not a nil connection of a type
+	}
+	return c, nil
 }
 
 // tcpConn makes a connection of a received descriptor. It consumes fd in every case.

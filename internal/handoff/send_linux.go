@@ -20,6 +20,10 @@ const maxUnanswered = 4096
 // It keeps a descriptor of every connection that it sent until the instance's receipt, so that a connection which the
 // instance did not take, because it stops or died, can be given to another. Not a byte of it was read then.
 type Sender struct {
+	// Forwarded takes what the instance gives back for another; it owns the descriptor. nil takes nothing. Set it before
+	// Run, which calls it.
+	Forwarded func(fd int, f Forward)
+
 	socket *Socket
 
 	mu         sync.Mutex // guards the fields below, and keeps the order of numbers
@@ -48,6 +52,10 @@ func NewSender(f *os.File) (*Sender, error) {
 // back through back, on Run's goroutine, when the instance turns out not to have taken the connection; back owns it
 // then. The errors are ErrBusy and ErrGone, rarely another, and leave the descriptor the caller's.
 func (s *Sender) Send(tag Tag, fd int, back func(fd int)) error {
+	return s.sendParcel(tag, nil, fd, back)
+}
+
+func (s *Sender) sendParcel(tag Tag, payload []byte, fd int, back func(fd int)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -57,10 +65,9 @@ func (s *Sender) Send(tag Tag, fd int, back func(fd int)) error {
 		return ErrBusy
 	}
 	number := max(s.number+1, 1) // there is no connection 0
-	var message [parcelBytes]byte
-	message[0] = byte(tag)
-	binary.BigEndian.PutUint32(message[1:], number)
-	if err := send(s.socket.conn, message[:], fd); err != nil {
+	var room [parcelBytes]byte
+	message := binary.BigEndian.AppendUint32(append(room[:0], byte(tag)), number)
+	if err := send(s.socket.conn, append(message, payload...), fd); err != nil {
 		return err
 	}
 	s.number = number
@@ -101,13 +108,18 @@ func (s *Sender) Run(ctx context.Context) error {
 func (s *Sender) takeReceipts() {
 	// The first read after the death of an instance that had not read everything says just that. What it wrote before
 	// can be read behind it.
+	buf := make([]byte, maxMessageBytes+1)
 	for resets := 0; resets < 2; {
-		var receipt [receiptBytes + 1]byte
-		n, f, err := s.socket.Read(receipt[:])
+		n, fd, err := read(s.socket.conn, buf)
+		receipt := buf[:max(n, 0)]
 		switch {
-		case f != nil:
-			f.Close()
-			return
+		case err == nil && fd >= 0:
+			f, ok := parseForward(receipt)
+			if !ok || s.Forwarded == nil {
+				unix.Close(fd)
+				return
+			}
+			s.Forwarded(fd, f)
 		case errors.Is(err, unix.ECONNRESET):
 			resets++
 		case err != nil || n != receiptBytes || !s.answered(binary.BigEndian.Uint32(receipt[1:]), receipt[0] == taken):

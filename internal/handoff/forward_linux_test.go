@@ -1,0 +1,189 @@
+package handoff
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// forwarding is a rig whose balancer keeps what the instance gives back.
+func forwarding(t *testing.T) (r *rig, given chan Forward, fds chan int) {
+	t.Helper()
+	supervisor, instance := pair(t)
+	receiver, err := NewReceiver(instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver.Listener(Public)
+	receiver.Listener(Channel)
+	r = &rig{receiver: receiver, attach: supervisor, ran: make(chan error, 1), front: listen(t)}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { r.ran <- receiver.Run(ctx) }()
+	given, fds = make(chan Forward, 1), make(chan int, 1)
+	balancer, end := pair(t)
+	if err := Attach(supervisor, end); err != nil {
+		t.Fatal(err)
+	}
+	end.Close()
+	if r.sender, err = NewSender(balancer); err != nil {
+		t.Fatal(err)
+	}
+	r.sender.Forwarded = func(fd int, f Forward) { fds <- fd; given <- f }
+	over := make(chan error, 1)
+	go func() { over <- r.sender.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-over; <-r.ran })
+	wantEcho(t, r.handOver(t, Public), accept(t, r.receiver.Listener(Public)), "attached by now")
+	return r, given, fds
+}
+
+// A connection goes to the balancer and from there to another instance, which finds it as if it had been the first.
+func TestForwardedConnectionIsAsItCame(t *testing.T) {
+	r, given, fds := forwarding(t)
+	client := r.handOver(t, Public)
+	conn := accept(t, r.receiver.Listener(Public))
+	if _, err := client.Write([]byte("first ")); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 6)
+	if _, err := conn.Read(head); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.receiver.Forward(conn.(*net.TCPConn), Forward{Slot: 7, Head: head}); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	fd, f := <-fds, <-given
+	if f.Slot != 7 || f.Source.IsValid() || string(f.Head) != "first " {
+		t.Errorf("given back as %+v", f)
+	}
+	if err := r.sender.SendForward(fd, f, nil); err != nil {
+		t.Fatal(err)
+	}
+	again := accept(t, r.receiver.Listener(Channel))
+	if again.RemoteAddr().String() != client.LocalAddr().String() {
+		t.Errorf("it comes from %s, want %s", again.RemoteAddr(), client.LocalAddr())
+	}
+	if _, err := client.Write([]byte("second")); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 0, 12)
+	for len(got) < cap(got) {
+		n, err := again.Read(got[len(got):cap(got)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = got[:len(got)+n]
+	}
+	if string(got) != "first second" {
+		t.Errorf("it reads %q", got)
+	}
+	wantEcho(t, client, again, "both ways")
+}
+
+// One end of a stream pair passes for the connection that the instance keeps.
+func TestForwardedStreamKnowsItsSource(t *testing.T) {
+	r, given, fds := forwarding(t)
+	ours, theirs, err := StreamPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	source, destination := netip.MustParseAddrPort("203.0.113.9:50000"), netip.MustParseAddrPort("[2001:db8::1]:443")
+	if err := r.receiver.Forward(theirs, Forward{Slot: 1, Source: source, Destination: destination}); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	fd, f := <-fds, <-given
+	if f.Source != source || f.Destination != destination {
+		t.Errorf("given back as %+v", f)
+	}
+	if err := r.sender.SendForward(fd, f, nil); err != nil {
+		t.Fatal(err)
+	}
+	again := accept(t, r.receiver.Listener(Channel))
+	if again.RemoteAddr().String() != source.String() {
+		t.Errorf("it comes from %s, want %s", again.RemoteAddr(), source)
+	}
+	wantEcho(t, ours, again, "through the pair")
+}
+
+// The largest head passes, a larger one is refused before it is sent.
+func TestForwardedHeadIsBounded(t *testing.T) {
+	r, given, fds := forwarding(t)
+	_, conn := r.connect(t)
+	full := bytes.Repeat([]byte("x"), MaxHeadBytes)
+	if err := r.receiver.Forward(conn, Forward{Slot: 1, Head: append(full, 'x')}); err == nil {
+		t.Error("a head that is too long was sent")
+	}
+	if err := r.receiver.Forward(conn, Forward{Slot: 1, Head: full}); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(<-fds)
+	if f := <-given; !bytes.Equal(f.Head, full) {
+		t.Errorf("%d bytes arrived, want %d", len(f.Head), len(full))
+	}
+}
+
+// An instance that writes nonsense is broken, and one that gives away what is no connection gets nobody to serve it.
+func TestForwardNonsenseEndsTheInstance(t *testing.T) {
+	for name, message := range map[string]string{
+		"another tag": "p\x01\x00", "no route": "r\x01", "a route that is too long": "r\x01\xff" + strings.Repeat("x", 300),
+		"a route beyond the end": "r\x01\x20abc", "no addresses": "r\x01\x03a b", "one address": "r\x01\x0b10.0.0.1:80",
+	} {
+		t.Run(name, func(t *testing.T) {
+			balancer, instance := pair(t)
+			s, err := NewSender(balancer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Forwarded = func(fd int, f Forward) { t.Errorf("took %+v", f); unix.Close(fd) }
+			socket, err := NewSocket(instance)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
+			null, err := os.Open(os.DevNull)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer null.Close()
+			if err := socket.Write([]byte(message), null); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Run(t.Context()); !errors.Is(err, ErrGone) {
+				t.Errorf("Run = %v, want ErrGone", err)
+			}
+		})
+	}
+	r, _, _ := forwarding(t)
+	before := 0
+	for i := range 4 {
+		if i == 1 { // by now all is open that stays so
+			before = openFiles(t)
+		}
+		null, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.FcntlInt(null.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		null.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := make(chan int, 1)
+		if err := r.sender.SendForward(fd, Forward{Source: netip.MustParseAddrPort("10.0.0.1:80"), Destination: netip.MustParseAddrPort("10.0.0.1:80")}, func(fd int) { back <- fd }); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(<-back)
+	}
+	if got := openFiles(t); got > before {
+		t.Errorf("%d files are open, %d before", got, before)
+	}
+}
