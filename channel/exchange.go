@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -171,6 +172,7 @@ func (x *exchange) begin(l *gatewayLink, attempt uint8) (s *stream, offset int64
 	}
 	l.openMu.Unlock()
 	if writer {
+		runtime.Gosched()
 		l.flush()
 	}
 	return s, offset, err

@@ -1,9 +1,12 @@
 package channel
 
 import (
+	"errors"
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 )
@@ -62,15 +65,34 @@ const maxMessageBytes = 16 << 10
 // Messages makes a connection over a WebSocket (websocket.NetConn) out of one that the channel can use: whatever is
 // written travels in messages that a slow line can take. raw is the connection below, which lends its addresses and is
 // closed with it, at once: a goodbye to a peer that is gone would keep the caller waiting.
-func Messages(c, raw net.Conn) net.Conn { return &messages{c, raw} }
+func Messages(c, raw net.Conn) net.Conn { return &messages{Conn: c, raw: raw} }
 
 type messages struct {
 	net.Conn
-	raw net.Conn
+	raw      net.Conn
+	patience atomic.Int64 // that a write deadline left, for each message anew; 0: none was set
+}
+
+func (m *messages) SetDeadline(t time.Time) error {
+	return errors.Join(m.SetReadDeadline(t), m.SetWriteDeadline(t))
+}
+
+func (m *messages) SetWriteDeadline(t time.Time) error {
+	patience := time.Duration(0)
+	if !t.IsZero() {
+		patience = max(0, time.Until(t))
+	}
+	m.patience.Store(int64(patience))
+	return m.Conn.SetWriteDeadline(t)
 }
 
 func (m *messages) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
+		if d := time.Duration(m.patience.Load()); n > 0 && d > 0 {
+			if err := m.Conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
+				return n, err
+			}
+		}
 		var k int
 		k, err = m.Conn.Write(p[:min(len(p), maxMessageBytes)])
 		n, p = n+k, p[k:]
