@@ -128,6 +128,9 @@ func (x *http1Call) run(ctx context.Context) bool {
 		x.closing = true
 		return x.refuse(ctx, headFailure(err))
 	}
+	if n, ok := x.channelAsked(); ok {
+		return x.tunnel(ctx, n)
+	}
 	x.closing = x.req.Close || x.req.Minor == 0
 	x.bodiless = string(x.req.Method) == "HEAD"
 	if err := x.judge(); err != nil {

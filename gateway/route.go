@@ -52,8 +52,7 @@ func (s *Server) notRouted(source net.Addr, n causeway.Slot, err error) {
 	}
 }
 
-// spliceChannel joins a connection to the channel listener of another instance until either ends. To that instance all
-// of them come from here, so the limits per source are kept here as well. head is what was read of conn.
+// spliceChannel joins a connection, of which head was read, to the channel listener of another instance.
 func (s *Server) spliceChannel(ctx context.Context, conn net.Conn, head []byte, n causeway.Slot) {
 	addr := sourceAddr(conn.RemoteAddr())
 	place := s.channelGate.begin(addr, &s.limits, conn, maxChannelsPerSource)
@@ -64,27 +63,33 @@ func (s *Server) spliceChannel(ctx context.Context, conn net.Conn, head []byte, 
 	}
 	s.work.Go(func() {
 		defer s.channelGate.end()
-		// The other instance ends whatever was not admitted in time; what lives longer was.
-		admitted := time.AfterFunc(2*s.timeouts.Handshake+siblingTimeout, func() { s.channelGate.handshaken(addr, place) })
-		defer s.channelGate.handshaken(addr, place)
-		defer admitted.Stop()
-		defer conn.Close()
-		other, err := s.dialSibling(ctx, n, conn)
-		if err == nil && len(head) > 0 {
-			_, err = other.Write(head)
-		}
-		if err != nil {
-			if other != nil {
-				_ = other.Close()
-			}
-			if ctx.Err() == nil {
-				s.notRouted(conn.RemoteAddr(), n, err)
-			}
-			return
-		}
-		s.metrics.channels.WithLabelValues("passed").Inc()
-		join(ctx, conn, other)
+		s.joinChannel(ctx, conn, head, n, addr, place)
 	})
+}
+
+// joinChannel joins a connection, of which head was read, to the channel listener of another instance until either ends.
+// To that instance all of them come from here, so the limits per source are kept here.
+func (s *Server) joinChannel(ctx context.Context, conn net.Conn, head []byte, n causeway.Slot, addr netip.Addr, p *place) {
+	// The other instance ends whatever was not admitted in time; what lives longer was.
+	admitted := time.AfterFunc(2*s.timeouts.Handshake+siblingTimeout, func() { s.channelGate.handshaken(addr, p) })
+	defer s.channelGate.handshaken(addr, p)
+	defer admitted.Stop()
+	defer conn.Close()
+	other, err := s.dialSibling(ctx, n, conn)
+	if err == nil && len(head) > 0 {
+		_, err = other.Write(head)
+	}
+	if err != nil {
+		if other != nil {
+			_ = other.Close()
+		}
+		if ctx.Err() == nil {
+			s.notRouted(conn.RemoteAddr(), n, err)
+		}
+		return
+	}
+	s.metrics.channels.WithLabelValues("passed").Inc()
+	join(ctx, conn, other)
 }
 
 // dialSibling dials the channel listener of an instance in the place of from: at the address that the signed document has

@@ -23,7 +23,7 @@ func CheckName(name causeway.ServerName) error {
 		return fmt.Errorf("has %d characters, want 1 to %d", len(name), MaxNameBytes)
 	}
 	if IsReserved(string(name)) {
-		return fmt.Errorf("%q is reserved for ConfigMgr's own URLs", name)
+		return fmt.Errorf("%q is reserved for the gateway's own URLs", name)
 	}
 	for i, c := range []byte(name) {
 		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
@@ -37,7 +37,7 @@ func CheckName(name causeway.ServerName) error {
 // IsReserved reports whether no server can be published under this name.
 func IsReserved(name string) bool {
 	name = strings.ToLower(name)
-	return strings.HasPrefix(name, "ccm_") || slices.Contains([]string{"downloadrestservice.svc", "servicemetadata", "aadauthinfo"}, name)
+	return strings.HasPrefix(name, "ccm_") || slices.Contains([]string{"downloadrestservice.svc", "servicemetadata", "aadauthinfo", "causeway-channel"}, name)
 }
 
 // normalHost brings a host name into the form that authorities are compared with: lower case, addresses of IPv6 in
