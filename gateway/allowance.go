@@ -121,6 +121,9 @@ var errFlood = errors.New("device sends without end and asks for nothing")
 
 // Read counts what is sent in a handshake, and by an HTTP/2 device, below TLS.
 func (c *deviceConn) Read(p []byte) (int, error) {
+	if c.readWithin > 0 {
+		c.beforeRead()
+	}
 	n, err := c.Conn.Read(p)
 	if c.handshakeLeft > 0 {
 		if c.peek != nil {

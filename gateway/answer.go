@@ -25,6 +25,9 @@ type answer struct {
 	sent    int64
 }
 
+// forget makes the answer ready for another.
+func (a *answer) forget() { a.started, a.ended, a.sent = false, false, 0 }
+
 // start parses the head strictly once more: the connection point is trusted, its server is not.
 func (a *answer) start(c *call, head, body []byte, last bool) error {
 	if a.started {

@@ -22,12 +22,20 @@ type exchanger interface {
 
 // A call is one request on its way through the gateway, whichever version of HTTP brought it. It is reused.
 type call struct {
+	callState
+
+	// What follows keeps its memory from one request to the next.
+	req  http1.Request
+	head []byte // of out
+}
+
+// callState is what a call forgets.
+type callState struct {
 	s    *Server
 	conn *deviceConn
 
-	req     http1.Request
 	id      causeway.RequestID
-	began   time.Time
+	began   int64 // in ticks
 	st      *standing
 	verdict policy.Verdict
 	target  *target // nil until the verdict passed
@@ -35,8 +43,7 @@ type call struct {
 	inGate  bool
 	inTotal bool
 
-	out  channel.Request
-	head []byte // of out, kept for reuse
+	out channel.Request
 	// Spans of head, which stays when the device's bytes are gone.
 	method, host, path []byte
 
@@ -44,11 +51,18 @@ type call struct {
 	status            int // that the device got; 0 when it got none
 }
 
-// begin starts a call. What the last one left behind goes, its memory stays.
+// begin starts a call that is new, or forgotten.
 func (c *call) begin(s *Server, conn *deviceConn) {
-	*c = call{s: s, conn: conn, req: c.req, head: c.head[:0], id: causeway.NewRequestID(), began: time.Now()}
+	c.s, c.conn, c.id, c.began = s, conn, causeway.NewRequestID(), s.ticks()
 	c.req.Reset() // a refusal before Parse must not log what another device asked
+	c.head = c.head[:0]
 }
+
+// forget lets go of what the call held, so that its memory can wait for another.
+func (c *call) forget() { c.callState = callState{} }
+
+// elapsed is how long the call has been under way.
+func (c *call) elapsed() time.Duration { return time.Duration(c.s.ticks() - c.began) }
 
 // judge decides whether the request may pass: configuration, who asks, what is asked, for how much. On success the
 // verdict's target is set, or the verdict says what is answered here.
@@ -95,7 +109,7 @@ func (c *call) admit(ctx context.Context) error {
 	if c.req.Upgrade != nil && c.req.BodyBytes != 0 {
 		return causeway.Refuse(causeway.CodeUpgradeRefused, "upgrade with a body")
 	}
-	use, err := c.st.entry.enter(&c.target.quota, s.ticks())
+	use, err := c.st.entry.enter(&c.target.quota, c.began)
 	if err != nil {
 		return err
 	}
@@ -119,7 +133,7 @@ func (c *call) admit(ctx context.Context) error {
 // release undoes admit and counts what came of the request.
 func (c *call) release(failed bool) {
 	if c.inGate {
-		took := time.Since(c.began)
+		took := c.elapsed()
 		c.target.gate.leave()
 		c.s.metrics.inFlight.Dec()
 		c.s.metrics.carried(c.bytesIn, c.bytesOut, took)
@@ -252,5 +266,5 @@ func (c *call) admitted(ctx context.Context) {
 	}
 	c.s.log.InfoContext(ctx, "request", "request_id", c.id.String(), "device_id", shown(string(c.st.device.ID)), "source", c.conn.address,
 		"method", shown(string(c.method)), "host", shown(string(c.host)), "path", shown(withoutQuery(string(c.path))), "status", c.status,
-		"bytes_in", c.bytesIn, "bytes_out", c.bytesOut, "took_ms", time.Since(c.began).Milliseconds())
+		"bytes_in", c.bytesIn, "bytes_out", c.bytesOut, "took_ms", c.elapsed().Milliseconds())
 }

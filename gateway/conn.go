@@ -49,7 +49,10 @@ type deviceConn struct {
 
 	closing sync.Once
 	state   atomic.Int32 // of an HTTP/1.1 connection: connIdle, connBusy, connClosed
-	gone    func()       // called once when the connection is closed
+
+	readWithin      time.Duration // what allowRead gave; owned by the goroutine that reads
+	readBy, writeBy atomic.Int64  // deadlines in force, in ticks; 0 when they are not allowRead's and allowWrite's
+	gone            func()        // called once when the connection is closed
 }
 
 const (

@@ -268,6 +268,9 @@ func (d *h2Device) receive(id uint32) (r h2Reply) {
 					r.status = h.Value
 					continue
 				}
+				if v, ok := into[h.Name]; ok {
+					h.Value = v + "\n" + h.Value
+				}
 				into[h.Name] = h.Value
 			}
 			if f.StreamEnded() {

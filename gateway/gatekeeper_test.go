@@ -185,7 +185,7 @@ func TestStaleConfigurationStopsDevicesAndNotChannels(t *testing.T) {
 	check := func(wantState string, wantCode causeway.Code) {
 		t.Helper()
 		in.checkAge()
-		c := &call{s: in.Server, conn: &deviceConn{s: in.Server, source: &source{}}}
+		c := &call{callState: callState{s: in.Server, conn: &deviceConn{s: in.Server, source: &source{}}}}
 		if err := c.req.Parse([]byte(get("/app/")), in.requestLimits); err != nil {
 			t.Fatal(err)
 		}

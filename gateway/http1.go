@@ -59,7 +59,7 @@ func (h *http1Conn) awaitRequest() bool {
 		}
 		return false
 	}
-	_ = h.SetReadDeadline(time.Now().Add(h.idleTime()))
+	h.allowRead(h.idleTime())
 	err := h.rd.Wait()
 	if !h.state.CompareAndSwap(connIdle, connBusy) {
 		return false // a stop closed it
@@ -103,7 +103,7 @@ func (h *http1Conn) serve(ctx context.Context) (more bool) {
 	x := http1Calls.Get().(*http1Call)
 	x.call.begin(h.s, h.deviceConn)
 	x.h, x.wrote, x.closing, x.bodiless, x.upgraded = h, false, false, false, false
-	x.answer = answer{head: x.answer.head}
+	x.answer.forget()
 	x.body = http1Body{}
 	done := false
 	defer func() {
@@ -111,9 +111,8 @@ func (h *http1Conn) serve(ctx context.Context) (more bool) {
 		if !done || cap(x.buf) > maxKeptBytes {
 			return
 		}
-		x.h, x.conn, x.st, x.target, x.use = nil, nil, nil, nil, nil
-		x.body = http1Body{}
-		x.out.Principal, x.out.Body, x.out.Trailers = nil, nil, nil
+		x.forget()
+		x.h, x.body = nil, http1Body{}
 		http1Calls.Put(x)
 	}()
 	more = x.run(ctx)
@@ -123,8 +122,10 @@ func (h *http1Conn) serve(ctx context.Context) (more bool) {
 
 func (x *http1Call) run(ctx context.Context) bool {
 	h := x.h
-	_ = h.SetReadDeadline(time.Now().Add(h.s.timeouts.Head))
-	if err := h.rd.ReadRequest(&x.req, h.s.requestLimits); err != nil {
+	h.allowRead(h.s.timeouts.Head)
+	err := h.rd.ReadRequest(&x.req, h.s.requestLimits)
+	h.allowRead(0)
+	if err != nil {
 		x.closing = true
 		return x.refuse(ctx, headFailure(err))
 	}
@@ -139,8 +140,7 @@ func (x *http1Call) run(ctx context.Context) bool {
 	if x.verdict.Local != policy.LocalNone {
 		return x.answerLocal(ctx)
 	}
-	err := x.admit(ctx)
-	if err == nil {
+	if err = x.admit(ctx); err == nil {
 		err = x.compose()
 	}
 	if err != nil {
@@ -374,7 +374,7 @@ func (x *http1Call) send(b []byte) error {
 			idle = policy.UpgradeIdleTimeout
 		}
 	}
-	_ = x.h.SetWriteDeadline(time.Now().Add(idle))
+	x.h.allowWrite(idle)
 	if _, err := x.h.tls.Write(b); err != nil {
 		return errors.Join(errDeviceGone, err)
 	}

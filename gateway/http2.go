@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -45,7 +46,6 @@ func newHTTP2Front(s *Server) *http2Front {
 			MaxReceiveBufferPerStream:     http2StreamWindow,
 			SendPingTimeout:               30 * time.Second,
 			PingTimeout:                   15 * time.Second,
-			WriteByteTimeout:              policy.DefaultIdleTimeout,
 		},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if t, ok := c.(*tls.Conn); ok {
@@ -65,12 +65,35 @@ type connKey struct{}
 
 // serve runs until stop. ctx is what requests live in.
 func (f *http2Front) serve(ctx context.Context) error {
-	f.server.BaseContext = func(net.Listener) context.Context { return ctx }
+	f.server.BaseContext = func(net.Listener) context.Context {
+		f.take() // net/http has configured the server by now and accepts nothing yet
+		return ctx
+	}
 	if err := f.server.Serve(f.ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
+
+// take takes the place of the handlers that net/http puts in front of ours. They give every request the state of its
+// TLS connection, and it is by its absence alone that a request with the scheme http can be known.
+func (f *http2Front) take() {
+	next := f.server.TLSNextProto[protocolHTTP2]
+	if next == nil {
+		return // GODEBUG=http2server=0
+	}
+	f.server.TLSNextProto[protocolHTTP2] = func(hs *http.Server, c *tls.Conn, h http.Handler) {
+		next(hs, c, http2Handler{f, h.(baseContexter)})
+	}
+}
+
+// http2Handler is f with what net/http asks of the handler of a connection.
+type http2Handler struct {
+	*http2Front
+	baseContexter
+}
+
+type baseContexter interface{ BaseContext() context.Context }
 
 // hand passes on a connection whose handshake ended in HTTP/2.
 func (f *http2Front) hand(c *tls.Conn) {
@@ -89,6 +112,11 @@ func (f *http2Front) stop(ctx context.Context) {
 
 // ServeHTTP answers one HTTP/2 request.
 func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	growStack()
+	f.serveCall(w.(http2Writer), r)
+}
+
+func (f *http2Front) serveCall(w http2Writer, r *http.Request) {
 	conn, ok := r.Context().Value(connKey{}).(*deviceConn)
 	if !ok || !f.calls.begin() {
 		panic(http.ErrAbortHandler)
@@ -97,9 +125,9 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	conn.allowance.begin()
 	x := http2Calls.Get().(*http2Call)
 	x.call.begin(f.s, conn)
-	x.w, x.r, x.control = w, r, http.NewResponseController(w)
+	x.w, x.r = w, r
 	x.wrote = false
-	x.answer = answer{head: x.answer.head}
+	x.answer.forget()
 	x.body = http2Body{}
 	done := false
 	defer func() {
@@ -108,9 +136,8 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !done {
 			return
 		}
-		x.w, x.r, x.control, x.conn, x.st, x.target, x.use = nil, nil, nil, nil, nil, nil, nil
-		x.body = http2Body{}
-		x.out.Principal, x.out.Body, x.out.Trailers = nil, nil, nil
+		x.forget()
+		x.w, x.r, x.body = nil, nil, http2Body{}
 		http2Calls.Put(x)
 	}()
 	x.run(r.Context())
@@ -120,13 +147,32 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // An http2Call is one HTTP/2 request, and the device's side of its exchange.
 type http2Call struct {
 	call
-	w       http.ResponseWriter
-	r       *http.Request
-	control *http.ResponseController
-	answer  answer
-	body    http2Body
-	raw     []byte // the request's head in the form of HTTP/1.1
-	wrote   bool
+	w      http2Writer
+	r      *http.Request
+	answer answer
+	fields http2Fields
+	body   http2Body
+	raw    []byte // the request's head in the form of HTTP/1.1
+	wrote  bool
+}
+
+// An http2Writer is what net/http gives a handler for HTTP/2. The methods are those of http.ResponseController.
+type http2Writer interface {
+	http.ResponseWriter
+	SetReadDeadline(deadline time.Time) error
+	SetWriteDeadline(deadline time.Time) error
+	FlushError() error
+}
+
+// growStack makes the goroutine's stack as large as an exchange needs it, while nearly nothing is on it. net/http
+// begins a goroutine for each request, and a stack that grows in the midst of it is copied frame by frame: that was
+// a tenth of the processor time of a small request.
+//
+//go:noinline
+func growStack() {
+	var room [6 << 10]byte
+	room[0] = 1
+	runtime.KeepAlive(&room)
 }
 
 // outcome says what the request was worth, for the connection's allowance.
@@ -134,7 +180,7 @@ func (x *http2Call) outcome() outcome {
 	switch {
 	case x.wrote && x.st != nil && x.st.device != nil:
 		return outcomeAnswered
-	case !x.wrote && x.r.Context().Err() != nil && time.Since(x.began) < rapidReset:
+	case !x.wrote && x.r.Context().Err() != nil && x.elapsed() < rapidReset:
 		return outcomeReset
 	}
 	return outcomeRefused
@@ -171,6 +217,9 @@ func (x *http2Call) run(ctx context.Context) {
 // parse writes the request as an HTTP/1.1 head and reads it as strictly as any other.
 func (x *http2Call) parse() error {
 	r := x.r
+	if r.TLS == nil {
+		return causeway.Refuse(causeway.CodeBadRequest, ":scheme is not https")
+	}
 	if hosts := r.Header["Host"]; len(hosts) > 1 || len(hosts) == 1 && hosts[0] != r.Host {
 		return causeway.Refuse(causeway.CodeBadRequest, "Host beside another :authority")
 	}
@@ -178,7 +227,7 @@ func (x *http2Call) parse() error {
 	if lengths := r.Header["Content-Length"]; len(lengths) > 1 || len(lengths) == 1 && lengths[0] != strconv.FormatInt(r.ContentLength, 10) {
 		return causeway.Refuse(causeway.CodeBadRequest, "Content-Length is not the body's")
 	}
-	b, err := http1.AppendRequestHead(x.raw[:0], []byte(r.Method), []byte(r.RequestURI), []byte(r.Host))
+	b, err := http1.AppendRequestHead(x.raw[:0], r.Method, r.RequestURI, r.Host)
 	if err != nil {
 		x.raw = b
 		return err
@@ -271,7 +320,7 @@ func (x *http2Call) refuse(ctx context.Context, err error) {
 	}
 	x.status = p.status
 	x.s.metrics.answered(p.status)
-	_ = x.control.SetWriteDeadline(time.Now().Add(policy.DefaultIdleTimeout))
+	_ = x.w.SetWriteDeadline(time.Now().Add(policy.DefaultIdleTimeout))
 	x.w.WriteHeader(p.status)
 	if x.r.Method != http.MethodHead {
 		_, _ = x.w.Write(p.appendBody(nil)) // nobody is left to be told

@@ -22,9 +22,9 @@ func (x *http2Call) Informational(head []byte) error {
 	}
 	h := x.w.Header()
 	clear(h)
-	x.addOutward(h, r)
+	x.fields.put(h, r)
 	x.w.WriteHeader(r.Status)
-	clear(h)
+	x.fields.release(h)
 	return nil
 }
 
@@ -35,25 +35,26 @@ func (x *http2Call) Answer(head, body []byte, last bool) error {
 	}
 	r := &x.answer.head
 	h := x.w.Header()
-	x.addOutward(h, r)
+	x.fields.put(h, r)
 	if h["Content-Type"] == nil {
 		h["Content-Type"] = nil // nothing is to be guessed
 	}
-	h.Set("X-Request-Id", x.id.String())
+	x.fields.set(h, "X-Request-Id", x.id.String())
 	switch {
 	case r.ContentLength >= 0 && r.Status != 204:
-		h.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+		x.fields.set(h, "Content-Length", strconv.FormatInt(r.ContentLength, 10))
 	case last && !r.NoBody:
-		h.Set("Content-Length", strconv.Itoa(len(body)))
+		x.fields.set(h, "Content-Length", strconv.Itoa(len(body)))
 	}
 	if x.s.draining.Load() {
-		h.Set("Connection", "close")
+		x.fields.set(h, "Connection", "close")
 	}
 	x.wrote = true
 	x.status = r.Status
 	x.s.metrics.answered(r.Status)
-	_ = x.control.SetWriteDeadline(time.Now().Add(x.target.idle))
+	_ = x.w.SetWriteDeadline(time.Now().Add(x.target.idle))
 	x.w.WriteHeader(r.Status)
+	x.fields.release(h) // net/http has its copy
 	return x.send(body, last)
 }
 
@@ -62,7 +63,7 @@ func (x *http2Call) Data(p []byte, last bool) error {
 	if err := x.answer.count(len(p), last); err != nil {
 		return err
 	}
-	_ = x.control.SetWriteDeadline(time.Now().Add(x.target.idle))
+	_ = x.w.SetWriteDeadline(time.Now().Add(x.target.idle))
 	return x.send(p, last)
 }
 
@@ -96,16 +97,8 @@ func (x *http2Call) send(p []byte, last bool) error {
 	if last {
 		return nil
 	}
-	if err := x.control.Flush(); err != nil {
+	if err := x.w.FlushError(); err != nil {
 		return errors.Join(errDeviceGone, err)
 	}
 	return nil
-}
-
-func (x *http2Call) addOutward(h http.Header, r *http1.Response) {
-	for i := range r.Fields {
-		if f := &r.Fields[i]; r.Outward(f) {
-			h.Add(string(f.Name), string(f.Value))
-		}
-	}
 }

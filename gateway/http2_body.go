@@ -47,7 +47,7 @@ func (b *http2Body) Read(p []byte) (int, error) {
 	if closed {
 		return 0, errBodyClosed
 	}
-	_ = b.x.control.SetReadDeadline(time.Now().Add(b.patience.next()))
+	_ = b.x.w.SetReadDeadline(time.Now().Add(b.patience.next()))
 	began := time.Now()
 	n, err := b.x.r.Body.Read(p)
 	b.patience.took(time.Since(began), n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -57,6 +58,12 @@ func TestHTTP2AnswersKeepFramingAndTrailers(t *testing.T) {
 			return errors.Join(d.Informational(head("103 Early Hints", "Link: </a>")), d.Answer(head("200 OK"), []byte("ab"), false), d.Data([]byte("cd"), false), d.Data(nil, true))
 		case "/app/trailers":
 			return errors.Join(d.Answer(head("200 OK"), []byte("x"), false), d.Trailers([]byte("X-Sum: 1\r\nConnection: close\r\n")))
+		case "/app/many":
+			fields := []string{"Set-Cookie: a=1", "x-Lower: l", "ETag: \"e\"", "Set-Cookie: b=2", "Empty:", "Set-Cookie: c=3"}
+			for i := range 40 {
+				fields = append(fields, fmt.Sprintf("X-F%d: %d", i, i))
+			}
+			return d.Answer(head("200 OK", fields...), []byte("x"), true)
 		case "/app/hop":
 			return d.Answer(head("200 OK", "Connection: X-Hop", "X-Hop: 1", "Keep-Alive: 5", "X-Request-Id: theirs", "Alt-Svc: x"), nil, true)
 		}
@@ -72,6 +79,13 @@ func TestHTTP2AnswersKeepFramingAndTrailers(t *testing.T) {
 	}
 	if r := ask("/app/hop"); r.status != "200" || r.fields["x-hop"] != "" || r.fields["keep-alive"] != "" || r.fields["alt-svc"] != "" || len(r.fields["x-request-id"]) != 32 || r.fields["content-type"] != "" {
 		t.Errorf("hop-by-hop: %+v", r)
+	}
+	many := ask("/app/many")
+	if r := many.fields; len(r) != 4+40+3 || r["set-cookie"] != "a=1\nb=2\nc=3" || r["x-lower"] != "l" || r["etag"] != `"e"` || r["x-f39"] != "39" {
+		t.Errorf("many fields: %+v", many)
+	}
+	if _, ok := many.fields["empty"]; !ok {
+		t.Error("a field without a value is lost")
 	}
 	if r := ask("/app/304"); r.status != "304" || r.fields["content-length"] != "9" || r.body != "" {
 		t.Errorf("304: %+v", r)
@@ -123,6 +137,7 @@ func TestHTTP2MalformedRequestsAreRefused(t *testing.T) {
 		"authority beside Host":     append(good, h2Field{"host", "evil.test"}),
 		"Host that names a user":    h2request("GET", "a@"+testName, "/app/"),
 		"no method":                 {{":scheme", "https"}, {":authority", testName}, {":path", "/app/"}},
+		"scheme http":               {{":method", "GET"}, {":scheme", "http"}, {":authority", testName}, {":path", "/app/"}},
 		"CONNECT":                   {{":method", "CONNECT"}, {":authority", testName + ":443"}},
 		"two lengths":               append(h2request("POST", testName, "/app/"), h2Field{"content-length", "1"}, h2Field{"content-length", "2"}),
 		"length of an endless body": append(good, h2Field{"content-length", "9"}),

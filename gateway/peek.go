@@ -10,6 +10,7 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/policy"
 )
 
 // Channels may come on the devices' port, marked by their ALPN (channel.ALPN). TLS reads the ClientHello as that of any
@@ -101,10 +102,14 @@ func (c *deviceConn) endPeek(ctx context.Context) bool {
 	return true
 }
 
-// Write keeps back what TLS would say to a channel that it is not for.
+// Write keeps back what TLS would say to a channel that it is not for. Who speaks HTTP/2 is given time here, because
+// net/http writes when it wants; a write of HTTP/1.1 has been given it.
 func (c *deviceConn) Write(b []byte) (int, error) {
 	if c.peek != nil && c.peek.channel {
 		return len(b), nil
+	}
+	if c.allowance != nil {
+		c.allowWrite(policy.DefaultIdleTimeout)
 	}
 	return c.Conn.Write(b)
 }

@@ -9,22 +9,24 @@ import (
 // AppendRequestHead appends the request line and the Host field, both generated. Field lines and AppendEnd follow.
 // An error is a *causeway.Refusal and says that what was given cannot stand in a request line; dst is then unchanged.
 // The target must have origin form.
-func AppendRequestHead(dst, method, target, host []byte) ([]byte, error) {
-	if !IsToken(method) {
-		return dst, bad("method %.64q", method)
+func AppendRequestHead[T ~string | ~[]byte](dst []byte, method, target, host T) ([]byte, error) {
+	b := append(dst, method...)
+	m := b[len(dst):]
+	b = append(append(b, ' '), target...)
+	t := b[len(b)-len(target):]
+	b = append(append(b, " HTTP/1.1\r\nHost: "...), host...)
+	h := b[len(b)-len(host):]
+	// What is judged is the copies, which no longer care what the originals were.
+	if !IsToken(m) {
+		return dst, bad("method %.64q", m)
 	}
-	if r := checkTarget(target); r != nil {
+	if r := checkTarget(t); r != nil {
 		return dst, r
 	}
-	if r := checkHost(host); r != nil {
+	if r := checkHost(h); r != nil {
 		return dst, r
 	}
-	dst = append(dst, method...)
-	dst = append(dst, ' ')
-	dst = append(dst, target...)
-	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(dst, host...)
-	return append(dst, crlf...), nil
+	return append(b, crlf...), nil
 }
 
 const crlf = "\r\n"

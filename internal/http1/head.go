@@ -21,8 +21,6 @@ type framing struct {
 	named                                              [][]byte // values of Connection fields, reused
 }
 
-func (f *framing) reset() { *f = framing{named: f.named[:0]} }
-
 func bad(format string, args ...any) *causeway.Refusal {
 	return causeway.Refuse(causeway.CodeBadRequest, format, args...)
 }

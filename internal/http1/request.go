@@ -37,8 +37,9 @@ type Request struct {
 
 // Reset forgets the request, whose spans may soon be somebody else's bytes. The memory stays for the next Parse.
 func (r *Request) Reset() {
-	r.framing.reset()
-	*r = Request{Fields: r.Fields[:0], framing: r.framing}
+	fields, named := r.Fields[:0], r.framing.named[:0]
+	*r = Request{}
+	r.Fields, r.framing.named = fields, named
 }
 
 // Parse reads a complete head: all bytes up to and including the empty line. Whatever it says after an error, the

@@ -58,8 +58,9 @@ func (r *Response) Informational() bool { return r.Status < 200 && r.Status != 1
 
 func (r *Response) parse(head, method []byte, lim Limits) *causeway.Refusal {
 	fr := &r.framing
-	fr.reset()
-	*r = Response{Head: head, Fields: r.Fields[:0], framing: *fr, ContentLength: -1}
+	fields, named := r.Fields[:0], fr.named[:0]
+	*r = Response{}
+	r.Head, r.Fields, r.ContentLength, fr.named = head, fields, -1, named
 	if len(head) > lim.MaxHeadBytes {
 		return bad("answer head of %d bytes", len(head))
 	}
