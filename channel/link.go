@@ -114,6 +114,13 @@ func orDefault(d, def time.Duration) time.Duration {
 
 func (l *link) roundTrip() time.Duration { return time.Duration(l.rtt.Load()) }
 
+// queued returns how much output waits behind the write under way.
+func (l *link) queued() int {
+	l.wmu.Lock()
+	defer l.wmu.Unlock()
+	return len(l.pending)
+}
+
 // write appends one frame made of up to three pieces and sees to it that it is written: by this goroutine, or by
 // the one that is writing already. It returns where in the output the frame begins; after an error not one byte
 // of the frame was handed to the connection.

@@ -336,7 +336,10 @@ type SetStatus struct {
 	Requests        uint64                     `json:"requests"`
 	BytesIn         uint64                     `json:"bytes_in"`
 	BytesOut        uint64                     `json:"bytes_out"`
-	CreditStalls    uint64                     `json:"credit_stalls"`
+	CreditStalls    uint64                     `json:"credit_stalls"` // times a body waited for the other side's word
+	QueuedBytes     int                        `json:"queued_bytes"`  // output that waits behind what is being written
+	BulkConnections int                        `json:"bulk_connections"`
+	BulkUsed        int                        `json:"bulk_used"` // of these, those that carry a body
 	Dials           uint64                     `json:"dials"`
 	Software        string                     `json:"software"`
 }
@@ -356,8 +359,13 @@ func (p *Pool) Status() []SetStatus {
 			st.BytesIn += l.bytesIn.Load()
 			st.BytesOut += l.bytesOut.Load()
 			st.CreditStalls += l.stalls.Load()
+			st.QueuedBytes += l.queued()
 			st.Software = l.hello.Software
 		}
+		var bulkIn, bulkOut uint64
+		st.BulkConnections, st.BulkUsed, bulkIn, bulkOut = set.bulk.figures()
+		st.BytesIn += bulkIn
+		st.BytesOut += bulkOut
 		out = append(out, st)
 	}
 	slices.SortFunc(out, func(a, b SetStatus) int { return cmp.Compare(a.ConnectionPoint, b.ConnectionPoint) })
@@ -366,6 +374,9 @@ func (p *Pool) Status() []SetStatus {
 
 // MemoryUsedBytes returns how many body bytes are held for slow devices right now.
 func (p *Pool) MemoryUsedBytes() int64 { return p.cfg.Memory.UsedBytes() }
+
+// MemoryBudgetBytes returns how many there may be.
+func (p *Pool) MemoryBudgetBytes() int64 { return p.cfg.Memory.LimitBytes() }
 
 // Drain tells every connection point that this instance goes away, admits no new channel, and waits until no
 // request is under way or ctx ends. The channels stay usable meanwhile: devices that are still connected may

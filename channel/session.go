@@ -42,6 +42,9 @@ func NewMemory(limit int64) *Memory { return &Memory{newBudget(limit)} }
 // UsedBytes returns how many body bytes are held right now.
 func (m *Memory) UsedBytes() int64 { return m.b.used.Load() }
 
+// LimitBytes returns how many there may be.
+func (m *Memory) LimitBytes() int64 { return m.b.limit }
+
 // A Session is one connection of a connection point to a gateway instance.
 type Session struct {
 	link *link
@@ -165,13 +168,16 @@ type SessionStatus struct {
 	Requests  uint64        `json:"requests"`
 	BytesIn   uint64        `json:"bytes_in"`
 	BytesOut  uint64        `json:"bytes_out"`
+	// Times a body waited for the gateway's word, and output that waits behind what is being written.
+	CreditStalls uint64 `json:"credit_stalls"`
+	QueuedBytes  int    `json:"queued_bytes"`
 }
 
 // Status returns the session's figures.
 func (s *Session) Status() SessionStatus {
 	return SessionStatus{
 		Since: s.link.since, RoundTrip: s.link.roundTrip(), Streams: s.link.inFlight(), Requests: s.requests.Load(),
-		BytesIn: s.link.bytesIn.Load(), BytesOut: s.link.bytesOut.Load(),
+		BytesIn: s.link.bytesIn.Load(), BytesOut: s.link.bytesOut.Load(), CreditStalls: s.link.stalls.Load(), QueuedBytes: s.link.queued(),
 	}
 }
 

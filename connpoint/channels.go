@@ -400,6 +400,7 @@ func (s *slotSet) remove(session *channel.Session) {
 	s.ended.Requests += last.Requests
 	s.ended.BytesIn += last.BytesIn
 	s.ended.BytesOut += last.BytesOut
+	s.ended.CreditStalls += last.CreditStalls
 }
 
 // newest returns the newest gateway document.
@@ -481,10 +482,13 @@ type ChannelStatus struct {
 	Requests uint64 `json:"requests"`
 	BytesIn  uint64 `json:"bytes_in"`
 	BytesOut uint64 `json:"bytes_out"`
+	// Times a body waited for the gateway's word.
+	CreditStalls uint64 `json:"credit_stalls"`
 	// Of those there are.
-	Streams   int                `json:"streams"`
-	RoundTrip time.Duration      `json:"round_trip_ns"` // the longest
-	Bulk      channel.BulkStatus `json:"bulk"`          // connections for large bodies
+	Streams     int                `json:"streams"`
+	QueuedBytes int                `json:"queued_bytes"`  // output that waits behind what is being written
+	RoundTrip   time.Duration      `json:"round_trip_ns"` // the longest
+	Bulk        channel.BulkStatus `json:"bulk"`          // connections for large bodies
 
 	Applied  []channel.Applied       `json:"applied,omitempty"`
 	Sessions []channel.SessionStatus `json:"sessions,omitempty"`
@@ -507,7 +511,8 @@ func (s *slotSet) status() ChannelStatus {
 	st := ChannelStatus{
 		Gateway: s.aim.gateway.Name, Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID,
 		State: "Disconnected", Connected: len(s.sessions), Wanted: s.owner.agent.connections(), Redials: s.redials, LastError: s.lastErr,
-		Requests: s.ended.Requests, BytesIn: s.ended.BytesIn, BytesOut: s.ended.BytesOut, Bulk: s.bulk.Status(),
+		Requests: s.ended.Requests, BytesIn: s.ended.BytesIn, BytesOut: s.ended.BytesOut, CreditStalls: s.ended.CreditStalls,
+		Bulk: s.bulk.Status(),
 	}
 	if st.Connected > 0 {
 		st.State = "Connected"
@@ -523,7 +528,9 @@ func (s *slotSet) status() ChannelStatus {
 		st.Requests += now.Requests
 		st.BytesIn += now.BytesIn
 		st.BytesOut += now.BytesOut
+		st.CreditStalls += now.CreditStalls
 		st.Streams += now.Streams
+		st.QueuedBytes += now.QueuedBytes
 		st.RoundTrip = max(st.RoundTrip, now.RoundTrip)
 		if slices.Index(all, t) > slices.Index(all, st.Transport) {
 			st.Transport = t

@@ -159,6 +159,7 @@ func (f *fakeBackend) Status() []channel.SetStatus           { return nil }
 func (f *fakeBackend) Serve(context.Context, net.Conn) error { return nil }
 func (f *fakeBackend) Drain(context.Context)                 {}
 func (f *fakeBackend) MemoryUsedBytes() int64                { return 4096 }
+func (f *fakeBackend) MemoryBudgetBytes() int64              { return 1 << 20 }
 func (f *fakeBackend) Recheck() {
 	f.mu.Lock()
 	f.rechecks++

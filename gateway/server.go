@@ -109,6 +109,7 @@ type backend interface {
 	Drain(ctx context.Context)
 	Recheck()
 	MemoryUsedBytes() int64
+	MemoryBudgetBytes() int64
 }
 
 // New checks the configuration and obeys the document that an earlier run kept. It starts nothing.
