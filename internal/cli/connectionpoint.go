@@ -26,6 +26,9 @@ type connectionPointConfig struct {
 	Connections       int                        `yaml:"connections,omitempty"`
 	DrainTimeout      duration                   `yaml:"drain_timeout,omitempty"`
 	MemoryBudgetBytes int64                      `yaml:"memory_budget_bytes,omitempty"`
+	MaxInFlight       int                        `yaml:"max_in_flight,omitempty"` // requests from each gateway instance at a time
+
+	Transport transportConfig `yaml:",inline"`
 
 	Role roleConfig `yaml:",inline"`
 }
@@ -36,24 +39,32 @@ func (a *app) connectionPointCmd() *cobra.Command {
 
 func (a *app) connectionPointRunCmd() *cobra.Command {
 	r := &roleProcess{app: a, name: "connection-point"}
+	var flags transportConfig
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "run one connection point with a configuration file",
 		Long: `Run one connection point. It dials out to every instance that its documents name and listens nowhere.
-It looks into its documents folder once a second; SIGHUP makes it look at once.`,
+It looks into its documents folder once a second; SIGHUP makes it look at once.
+
+It dials each instance on its own port (10124 plus its slot). Where that fails it goes by the port that devices use, as
+TLS of its own kind or within a WebSocket, and says so in its log; it keeps trying the better way. A proxy in the
+environment is used with --proxy environment alone. What flags say goes before what the file says.`,
+		Example: `  causeway connection-point run --config cp-1/config.yaml
+  causeway connection-point run --config cp-1/config.yaml --proxy http://proxy.example.com:3128 --proxy-credentials proxy.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.configured(cmd); err != nil {
 				return err
 			}
-			return r.runConnectionPoint(cmd.Context())
+			return r.runConnectionPoint(cmd.Context(), flags)
 		},
 	}
 	r.flags(cmd)
+	flags.flags(cmd)
 	return cmd
 }
 
-func (r *roleProcess) runConnectionPoint(ctx context.Context) error {
+func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportConfig) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -61,10 +72,29 @@ func (r *roleProcess) runConnectionPoint(ctx context.Context) error {
 	if err := readConfig(r.config, &cfg); err != nil {
 		return err
 	}
-	if err := cfg.check(r.config); err != nil {
+	for _, p := range []*string{&cfg.Transport.ProxyCredentialsFile, &cfg.Transport.ExtraCAFile} {
+		*p = beside(r.config, *p)
+	}
+	for _, p := range []*string{&flags.ProxyCredentialsFile, &flags.ExtraCAFile} {
+		if *p != "" && r.inherited == nil { // of the command line, so relative to where it was typed
+			abs, err := filepath.Abs(*p)
+			if err != nil {
+				return err
+			}
+			*p = abs
+		}
+	}
+	cfg.Transport.override(flags)
+	if err := errors.Join(cfg.check(r.config), cfg.Transport.check(r.config, r.app.getenv)); err != nil {
 		return err
 	}
-	if err := r.confineAlone(cfg.Role, []string{filepath.Dir(r.config), cfg.CertificateFile, cfg.KeyFile}, cfg.DocumentsDir); err != nil {
+	readable := []string{filepath.Dir(r.config), cfg.CertificateFile, cfg.KeyFile}
+	for _, file := range []string{cfg.Transport.ProxyCredentialsFile, cfg.Transport.ExtraCAFile} {
+		if file != "" {
+			readable = append(readable, file)
+		}
+	}
+	if err := r.confineAlone(cfg.Role, readable, cfg.DocumentsDir); err != nil {
 		return err
 	}
 	unlock, err := r.lockFolder(cfg.DocumentsDir)
@@ -78,8 +108,14 @@ func (r *roleProcess) runConnectionPoint(ctx context.Context) error {
 	}
 	defer log.close()
 	agent, err := cfg.agent(log)
+	if err == nil {
+		err = cfg.Transport.apply(agent, r.app.getenv)
+	}
 	if err != nil {
 		return err
+	}
+	if name := cfg.Transport.unusedProxy(r.app.getenv); name != "" {
+		log.Info("a proxy in the environment is not used", "variable", name, "hint", "to use it: proxy: environment")
 	}
 	return r.serve(ctx, cfg.Role, service{
 		run: agent.Run, admin: agent.AdminHandler(), reload: agent.Reload,
@@ -96,6 +132,9 @@ func (c *connectionPointConfig) check(path string) error {
 	if c.Connections < 0 || c.Connections > 4 {
 		errs = append(errs, misuse{fmt.Errorf("configuration %s: connections: %d is not between 1 and 4", path, c.Connections)})
 	}
+	if c.MaxInFlight < 0 {
+		errs = append(errs, misuse{fmt.Errorf("configuration %s: max_in_flight: %d is no number of requests", path, c.MaxInFlight)})
+	}
 	for _, p := range []*string{&c.CertificateFile, &c.KeyFile, &c.DocumentsDir} {
 		*p = beside(path, *p)
 	}
@@ -110,6 +149,6 @@ func (c *connectionPointConfig) agent(log *roleLog) (*connpoint.Agent, error) {
 	return &connpoint.Agent{
 		ID: c.ID, Site: c.Site, ConnectionID: c.ConnectionID, DocumentsDir: c.DocumentsDir, SiteKey: key,
 		CertificateFile: c.CertificateFile, KeyFile: c.KeyFile, Connections: c.Connections, Software: software(),
-		DrainTimeout: time.Duration(c.DrainTimeout), MemoryBudgetBytes: c.MemoryBudgetBytes, Logger: log.Logger,
+		DrainTimeout: time.Duration(c.DrainTimeout), MemoryBudgetBytes: c.MemoryBudgetBytes, MaxInFlight: c.MaxInFlight, Logger: log.Logger,
 	}, nil
 }
