@@ -16,6 +16,15 @@ var (
 	descConnected = prometheus.NewDesc("causeway_connpoint_channel_connections", "Live connections to a gateway instance.", []string{"gateway", "slot"}, nil)
 	descWanted    = prometheus.NewDesc("causeway_connpoint_channel_connections_wanted", "Connections there should be to a gateway instance.", []string{"gateway", "slot"}, nil)
 	descRedials   = prometheus.NewDesc("causeway_connpoint_channel_redials_total", "Times a connection to a gateway instance was lost or not made.", []string{"gateway", "slot"}, nil)
+	descTransport = prometheus.NewDesc("causeway_connpoint_channel_transport", "1 for the transport by which a gateway instance is reached, 0 for the others.", []string{"gateway", "slot", "transport"}, nil)
+	descRoundTrip = prometheus.NewDesc("causeway_connpoint_channel_round_trip_seconds", "Last round trip to a gateway instance, the longest of its connections.", []string{"gateway", "slot"}, nil)
+	descStreams   = prometheus.NewDesc("causeway_connpoint_channel_streams", "Requests of a gateway instance under way.", []string{"gateway", "slot"}, nil)
+	descQueued    = prometheus.NewDesc("causeway_connpoint_channel_queued_bytes", "Output to a gateway instance that waits behind what is being written.", []string{"gateway", "slot"}, nil)
+	descCarried   = prometheus.NewDesc("causeway_connpoint_channel_requests_total", "Requests that came from a gateway instance.", []string{"gateway", "slot"}, nil)
+	descChannel   = prometheus.NewDesc("causeway_connpoint_channel_bytes_total", "Bytes of frames to and from a gateway instance, without its bulk connections, by direction.", []string{"gateway", "slot", "direction"}, nil)
+	descStalls    = prometheus.NewDesc("causeway_connpoint_channel_credit_stalls_total", "Times a body waited for the other side of a channel.", []string{"gateway", "slot"}, nil)
+	descBulk      = prometheus.NewDesc("causeway_connpoint_channel_bulk_connections", "Connections to a gateway instance for large bodies.", []string{"gateway", "slot", "state"}, nil)
+	descMoved     = prometheus.NewDesc("causeway_connpoint_channel_bulk_bodies_total", "Large bodies that moved to a connection of their own.", []string{"gateway", "slot"}, nil)
 	descRequests  = prometheus.NewDesc("causeway_connpoint_server_requests_total", "Requests carried to a published server.", []string{"server"}, nil)
 	descFailed    = prometheus.NewDesc("causeway_connpoint_server_requests_failed_total", "Requests that got no complete answer from a published server.", []string{"server"}, nil)
 	descInFlight  = prometheus.NewDesc("causeway_connpoint_server_requests_in_flight", "Requests at a published server right now.", []string{"server"}, nil)
@@ -27,14 +36,16 @@ var (
 	descValid     = prometheus.NewDesc("causeway_connpoint_document_valid_until_timestamp_seconds", "When the document in force is stale, in Unix time.", nil, nil)
 	descExpiry    = prometheus.NewDesc("causeway_connpoint_certificate_not_after_timestamp_seconds", "When the role certificate ends, in Unix time.", nil, nil)
 	descMemory    = prometheus.NewDesc("causeway_connpoint_channel_memory_used_bytes", "Body bytes held for channels.", nil, nil)
+	descBudget    = prometheus.NewDesc("causeway_connpoint_channel_memory_budget_bytes", "Body bytes that may be held for channels.", nil, nil)
 )
 
 // A collector reads the agent when it is asked. Its labels come from signed documents, so there are few.
 type collector struct{ agent *Agent }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descRequests, descFailed, descInFlight, descBytes,
-		descServer, descReachable, descDocument, descIssued, descValid, descExpiry, descMemory} {
+	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descTransport, descRoundTrip, descStreams, descQueued, descCarried,
+		descChannel, descStalls, descBulk, descMoved, descRequests, descFailed, descInFlight, descBytes,
+		descServer, descReachable, descDocument, descIssued, descValid, descExpiry, descMemory, descBudget} {
 		ch <- d
 	}
 }
@@ -51,6 +62,23 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descConnected, float64(s.Connected), gateway, slot)
 		gauge(descWanted, float64(s.Wanted), gateway, slot)
 		counter(descRedials, float64(s.Redials), gateway, slot)
+		for _, t := range everyTransport {
+			inUse := 0.0
+			if t == s.Transport {
+				inUse = 1
+			}
+			gauge(descTransport, inUse, gateway, slot, string(t))
+		}
+		gauge(descRoundTrip, s.RoundTrip.Seconds(), gateway, slot)
+		gauge(descStreams, float64(s.Streams), gateway, slot)
+		gauge(descQueued, float64(s.QueuedBytes), gateway, slot)
+		counter(descCarried, float64(s.Requests), gateway, slot)
+		counter(descChannel, float64(s.BytesIn), gateway, slot, directionRequest)
+		counter(descChannel, float64(s.BytesOut), gateway, slot, directionAnswer)
+		counter(descStalls, float64(s.CreditStalls), gateway, slot)
+		gauge(descBulk, float64(s.Bulk.Used), gateway, slot, "in_use")
+		gauge(descBulk, float64(s.Bulk.Idle), gateway, slot, "idle")
+		counter(descMoved, float64(s.Bulk.Moved), gateway, slot)
 	}
 	for _, t := range c.agent.state.inside.counts.endpoints() {
 		name := string(t.name)
@@ -61,6 +89,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descBytes, float64(t.out.Load()), name, directionAnswer)
 	}
 	gauge(descMemory, float64(c.agent.state.channels.memory.UsedBytes()))
+	gauge(descBudget, float64(c.agent.state.channels.memory.LimitBytes()))
 	if cert, _ := c.agent.state.certs.state(); cert != nil {
 		gauge(descExpiry, float64(cert.Leaf.NotAfter.Unix()))
 	}

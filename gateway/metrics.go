@@ -120,8 +120,14 @@ var (
 	descChannels    = prometheus.NewDesc("causeway_gateway_channel_connections", "Live connections of a connection point.", []string{"connection_point"}, nil)
 	descChannelRTT  = prometheus.NewDesc("causeway_gateway_channel_round_trip_seconds", "Last round trip, by connection point.", []string{"connection_point"}, nil)
 	descChannelReqs = prometheus.NewDesc("causeway_gateway_channel_requests_total", "Requests sent, by connection point.", []string{"connection_point"}, nil)
+	descChannelNow  = prometheus.NewDesc("causeway_gateway_channel_streams", "Requests under way on the channels of a connection point.", []string{"connection_point"}, nil)
+	descChannelOut  = prometheus.NewDesc("causeway_gateway_channel_queued_bytes", "Output to a connection point that waits behind what is being written.", []string{"connection_point"}, nil)
+	descChannelSum  = prometheus.NewDesc("causeway_gateway_channel_bytes_total", "Bytes of frames to and from a connection point, its bulk connections included, by direction.", []string{"connection_point", "direction"}, nil)
+	descChannelDial = prometheus.NewDesc("causeway_gateway_channel_dials_total", "Connections for requests that a connection point has made; all but the first few are reconnects.", []string{"connection_point"}, nil)
+	descBulk        = prometheus.NewDesc("causeway_gateway_channel_bulk_connections", "Connections of a connection point for large bodies.", []string{"connection_point", "state"}, nil)
 	descStalls      = prometheus.NewDesc("causeway_gateway_channel_credit_stalls_total", "Times a body waited for the other side of a channel, by connection point.", []string{"connection_point"}, nil)
 	descMemory      = prometheus.NewDesc("causeway_gateway_channel_memory_used_bytes", "Body bytes held for channels.", nil, nil)
+	descBudget      = prometheus.NewDesc("causeway_gateway_channel_memory_budget_bytes", "Body bytes that may be held for channels.", nil, nil)
 	descRequests    = prometheus.NewDesc("causeway_gateway_server_requests_total", "Requests for a published server.", []string{"server", "path"}, nil)
 	descFailed      = prometheus.NewDesc("causeway_gateway_server_requests_failed_total", "Requests for a published server that got no complete answer.", []string{"server", "path"}, nil)
 	descInFlight    = prometheus.NewDesc("causeway_gateway_server_requests_in_flight", "Requests for a published server being answered.", []string{"server", "path"}, nil)
@@ -130,7 +136,8 @@ var (
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descConnections, descHandshaking, descDevices, descReady, descGeneration, descIssued, descValid, descCertificate,
-		descChannels, descChannelRTT, descChannelReqs, descStalls, descMemory, descRequests, descFailed, descInFlight, descBytes} {
+		descChannels, descChannelRTT, descChannelReqs, descChannelNow, descChannelOut, descChannelSum, descChannelDial, descBulk, descStalls,
+		descMemory, descBudget, descRequests, descFailed, descInFlight, descBytes} {
 		ch <- d
 	}
 }
@@ -159,11 +166,19 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descCertificate, float64(leaf.NotAfter.Unix()))
 	}
 	gauge(descMemory, float64(s.exchanger.MemoryUsedBytes()))
+	gauge(descBudget, float64(s.exchanger.MemoryBudgetBytes()))
 	for _, st := range s.exchanger.Status() {
 		id := string(st.ConnectionPoint)
 		gauge(descChannels, float64(st.Connections), id)
 		gauge(descChannelRTT, st.RoundTrip.Seconds(), id)
+		gauge(descChannelNow, float64(st.Streams), id)
+		gauge(descChannelOut, float64(st.QueuedBytes), id)
+		gauge(descBulk, float64(st.BulkUsed), id, "in_use")
+		gauge(descBulk, float64(st.BulkConnections-st.BulkUsed), id, "idle")
 		count(descChannelReqs, st.Requests, id)
+		count(descChannelSum, st.BytesOut, id, directionRequest)
+		count(descChannelSum, st.BytesIn, id, directionAnswer)
+		count(descChannelDial, st.Dials, id)
 		count(descStalls, st.CreditStalls, id)
 	}
 	for _, e := range s.traffic.list() {
