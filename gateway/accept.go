@@ -39,10 +39,11 @@ func (s *Server) acceptLoop(ctx context.Context, ln net.Listener, take func(net.
 	}
 }
 
-// tune sets what a device's or connection point's TCP connection needs to notice a peer that vanished.
+// tune sets what a TCP connection needs to notice a peer that vanished, and to cost little when one does not read.
 func tune(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
+		boundUnsent(t)
 	}
 }
 
