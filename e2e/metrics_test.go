@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,4 +80,56 @@ func (s *site) waitConnected(t *testing.T) time.Duration {
 	begin := time.Now()
 	eventually(t, 60*time.Second, "every connection point has its channels to every instance", s.connected)
 	return time.Since(begin)
+}
+
+// idleGauges are zero when nobody asks for anything: what a request leaves behind shows in one of them.
+var idleGauges = []string{
+	"causeway_gateway_requests_in_flight",
+	"causeway_gateway_server_requests_in_flight",
+	"causeway_gateway_upgraded_connections",
+	"causeway_gateway_tls_handshakes_in_flight",
+	"causeway_gateway_channel_memory_used_bytes",
+	"causeway_connpoint_server_requests_in_flight",
+	"causeway_connpoint_channel_memory_used_bytes",
+	"causeway_gateway_channel_streams",
+	"causeway_connpoint_channel_streams",
+	"causeway_gateway_channel_bulk_connections",
+	"causeway_connpoint_channel_bulk_connections",
+}
+
+// checkIdle fails the test when requests of it are still under way somewhere, or their memory is still held, although
+// all its devices are gone. A site that was stopped or has a process that was is left alone.
+func (s *site) checkIdle(t *testing.T) {
+	t.Helper()
+	if t.Failed() || s.ended() {
+		return
+	}
+	var busy []string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		m := s.scrape()
+		if m == nil || s.ended() {
+			return // on its way down
+		}
+		if busy = m.busy(); len(busy) == 0 {
+			return
+		}
+	}
+	t.Errorf("20 s after its last device left, the site is not idle: %s", strings.Join(busy, ", "))
+}
+
+// busy names the idle gauges that are not zero, or that nobody shows.
+func (m metrics) busy() (names []string) {
+	for _, always := range []string{idleGauges[0], "causeway_connpoint_channel_memory_used_bytes"} {
+		if m[always] == nil {
+			names = append(names, "no "+always)
+		}
+	}
+	for _, name := range idleGauges {
+		m.each(name, func(labels map[string]string, v float64) {
+			if v != 0 && labels["state"] != "idle" {
+				names = append(names, fmt.Sprintf("%s%v = %v", name, labels, v))
+			}
+		})
+	}
+	return names
 }

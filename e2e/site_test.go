@@ -73,6 +73,7 @@ func upIn(t *testing.T, state, listen string, args ...string) *site {
 		return err == nil && json.Unmarshal(data, &s.ready) == nil && s.ready.PID == s.cmd.Process.Pid
 	})
 	s.reread(t)
+	t.Cleanup(func() { s.checkIdle(t) }) // after the test's devices are gone, before the site is
 	return s
 }
 

@@ -1,0 +1,280 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// stalledReaders is how many devices ask for a large answer and read nothing of it.
+	stalledReaders = 1000
+	// perDeviceBytes is what a device's connection may cost a process beside what the memory budget pays for: its TLS
+	// state, its goroutines, the buffers of a request under way.
+	perDeviceBytes = 96 << 10
+	// perDeviceKernelBytes is the same for what the kernel holds beside the process. What it has for all TCP connections
+	// of a machine is little; when a thousand devices fill it, every connection of the machine crawls.
+	perDeviceKernelBytes = 512 << 10
+	// smallReceiveBuffer keeps the kernel from taking what the device does not read.
+	smallReceiveBuffer = 16 << 10
+)
+
+// stallReaders makes n devices ask for a gigabyte each. They read the head of the answer, and then nothing.
+func (s *site) stallReaders(t *testing.T, n int) (statuses map[string]int) {
+	t.Helper()
+	configs := s.devices(t, "reader", n/100)
+	dialer := &net.Dialer{Timeout: 30 * time.Second, Control: func(_, _ string, c syscall.RawConn) (err error) {
+		ctlErr := c.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, smallReceiveBuffer)
+		})
+		if ctlErr != nil {
+			return ctlErr
+		}
+		return err
+	}}
+	var mu sync.Mutex
+	statuses = map[string]int{}
+	var all sync.WaitGroup
+	turn := make(chan struct{}, 20) // so many at a time
+	for i := range n {
+		turn <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turn }()
+			status, err := s.stallReader(t, dialer, configs[i%len(configs)])
+			if err != nil {
+				status = err.Error()
+			}
+			mu.Lock()
+			statuses[status]++
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	return statuses
+}
+
+// devices makes n devices, since a device may do only so much at a time, and returns what each connects with.
+func (s *site) devices(t *testing.T, kind string, n int) (configs []*tls.Config) {
+	t.Helper()
+	dir := t.TempDir()
+	for i := range n {
+		name := fmt.Sprintf("%s-%d", kind, i)
+		out := filepath.Join(dir, name)
+		s.cli(t, "device", "cert", name, "--out", out)
+		pair, err := tls.LoadX509KeyPair(filepath.Join(out, "device.crt"), filepath.Join(out, "device.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := s.tlsConfig(t)
+		config.Certificates = []tls.Certificate{pair}
+		configs = append(configs, config)
+	}
+	return configs
+}
+
+func (s *site) stallReader(t *testing.T, dialer *net.Dialer, config *tls.Config) (status string, err error) {
+	conn, err := tls.DialWithDialer(dialer, "tcp", s.host(t), config)
+	if err != nil {
+		return "", err
+	}
+	t.Cleanup(func() { conn.NetConn().Close() })
+	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second)) // a connection just opened takes a deadline
+	if _, err := fmt.Fprintf(conn, "GET /app/bytes?n=%d HTTP/1.1\r\nHost: %s\r\n\r\n", 1<<30, s.host(t)); err != nil {
+		return "", err
+	}
+	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 16), nil)
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode == 503 && resp.Header.Get("Retry-After") == "" {
+		return "503 without Retry-After", nil
+	}
+	return strconv.Itoa(resp.StatusCode), nil
+}
+
+// A probe is devices that ask for little, one thing after the other.
+type probe struct {
+	stop    chan struct{}
+	workers sync.WaitGroup
+
+	mu       sync.Mutex // guards the fields below
+	times    []time.Duration
+	failures []string
+}
+
+func (s *site) startProbe(t *testing.T, n int) *probe {
+	t.Helper()
+	p := &probe{stop: make(chan struct{})}
+	url := s.publishedURL(t, "app") + "/bytes?n=512"
+	for _, config := range s.devices(t, "prober", n) {
+		client := s.client(t)
+		client.Transport.(*http.Transport).TLSClientConfig = config
+		p.workers.Go(func() {
+			for {
+				select {
+				case <-p.stop:
+					return
+				default:
+				}
+				begin := time.Now()
+				err := getBytes(client, url, 512)
+				p.mu.Lock()
+				p.times = append(p.times, time.Since(begin))
+				if err != nil {
+					p.failures = append(p.failures, err.Error())
+				}
+				p.mu.Unlock()
+			}
+		})
+	}
+	t.Cleanup(p.end)
+	return p
+}
+
+func getBytes(client *http.Client, url string, n int64) error {
+	resp, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	got, err := io.Copy(io.Discard, resp.Body)
+	if err != nil || resp.StatusCode != 200 || got != n {
+		return fmt.Errorf("%s, %d bytes: %v", resp.Status, got, err)
+	}
+	return nil
+}
+
+func (p *probe) end() {
+	p.mu.Lock()
+	select {
+	case <-p.stop:
+	default:
+		close(p.stop)
+	}
+	p.mu.Unlock()
+	p.workers.Wait()
+}
+
+// take returns the latencies since the last call, sorted.
+func (p *probe) take() []time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	times := p.times
+	p.times = nil
+	slices.Sort(times)
+	return times
+}
+
+// measure waits until n requests were answered and says how fast.
+func (p *probe) measure(t *testing.T, what string, n int) {
+	t.Helper()
+	p.take()
+	begin := time.Now()
+	eventually(t, 60*time.Second, fmt.Sprintf("%d small requests are answered %s", n, what), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.times) >= n
+	})
+	times := p.take()
+	t.Logf("%s: %.0f small requests a second, median %s, p99 %s", what, float64(len(times))/time.Since(begin).Seconds(),
+		times[len(times)/2].Round(time.Microsecond), times[len(times)*99/100].Round(time.Microsecond))
+}
+
+// check wants every one of them served.
+func (p *probe) check(t *testing.T) {
+	t.Helper()
+	p.end()
+	for _, text := range p.failures[:min(len(p.failures), 20)] {
+		t.Errorf("a small request beside readers that stopped: %s", text)
+	}
+}
+
+// TestAThousandReadersThatStopHurtNobody has them ask for a gigabyte each and read nothing of it. Memory stays within
+// the budget and what a thousand connections cost; everybody else is served, small requests and large ones.
+func TestAThousandReadersThatStopHurtNobody(t *testing.T) {
+	s := up(t, "--publish", "app="+startFrugalServer(t), "--limits-off")
+	p := s.startProbe(t, 8)
+	p.measure(t, "quiet", 1000)
+	s.fetchLarge(t, "quiet")
+	const budget = 256 << 20 // the default
+	growth := s.watchMemory(func() {
+		begin := time.Now()
+		statuses := s.stallReaders(t, stalledReaders)
+		t.Logf("answers to those that stop reading: %v, within %s", statuses, time.Since(begin).Round(time.Millisecond))
+		if n := statuses["200"] + statuses["503"]; n != stalledReaders {
+			t.Errorf("%d of %d readers got neither an answer nor 503 with Retry-After: %v", stalledReaders-n, stalledReaders, statuses)
+		}
+		p.measure(t, fmt.Sprintf("beside %d readers that stopped", stalledReaders), 1000)
+		s.fetchLarge(t, fmt.Sprintf("beside %d readers that stopped", stalledReaders))
+		if held := s.kernelBytes(t); held > stalledReaders*perDeviceKernelBytes {
+			t.Errorf("the kernel holds %d MiB for the gateway's devices", held>>20)
+		} else {
+			t.Logf("the kernel holds %d MiB for the gateway's devices", held>>20)
+		}
+	})
+	p.check(t)
+	t.Logf("the largest growth of a process is %d MiB", growth>>20)
+	if bound := int64(budget + stalledReaders*perDeviceBytes); growth > bound {
+		t.Errorf("a process grew by %d MiB, more than %d", growth>>20, bound>>20)
+	}
+}
+
+// fetchLarge fetches a large answer and says how long that took.
+func (s *site) fetchLarge(t *testing.T, what string) {
+	t.Helper()
+	begin := time.Now()
+	if err := getBytes(s.client(t), s.publishedURL(t, "app")+"/bytes?n=67108864", 64<<20); err != nil {
+		t.Errorf("a large answer, %s: %v", what, err)
+	}
+	t.Logf("%s: 64 MiB came within %s", what, time.Since(begin).Round(time.Millisecond))
+}
+
+// startFrugalServer serves /bytes with small buffers in the kernel. A thousand answers that nobody reads would fill what
+// the kernel has for all TCP connections of this machine, on the server's side alone.
+func startFrugalServer(t *testing.T) (url string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", address()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(serveBytes), ConnState: func(c net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10) // larger ones only cost memory
+		}
+	}}
+	go func() { _ = server.Serve(ln) }()
+	t.Cleanup(func() { server.Close() })
+	return "http://" + ln.Addr().String()
+}
+
+// socketMemory is what ss prints of a socket: received and not read, and queued to be sent.
+var socketMemory = regexp.MustCompile(`skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f\d+,w(\d+),`)
+
+// kernelBytes returns what the kernel holds for the connections of the gateway's devices.
+func (s *site) kernelBytes(t *testing.T) (sum int64) {
+	t.Helper()
+	found := socketMemory.FindAllStringSubmatch(must(t, "", "ss", "--tcp", "--numeric", "--no-header", "--memory", "src", s.host(t)), -1)
+	if len(found) < stalledReaders {
+		t.Fatalf("ss shows %d connections of %d", len(found), stalledReaders)
+	}
+	for _, m := range found {
+		for _, digits := range m[1:] {
+			n, _ := strconv.ParseInt(digits, 10, 64)
+			sum += n
+		}
+	}
+	return sum
+}
