@@ -22,6 +22,7 @@ type Status struct {
 	Balancer         *ProcessStatus          `json:"balancer,omitempty"` // nil: none of this site's
 	Instances        []InstanceStatus        `json:"instances"`
 	ConnectionPoints []ConnectionPointStatus `json:"connection_points"`
+	Channels         []ChannelStatus         `json:"channels"` // as the connection points of this host see them
 	SampleServer     *ProcessStatus          `json:"sample_server,omitempty"`
 	Servers          []Published             `json:"servers"`
 }
@@ -52,6 +53,23 @@ type ConnectionPointStatus struct {
 	Process    ProcessStatus              `json:"process"`
 	Generation uint64                     `json:"generation"`
 	Channels   int                        `json:"channels"`
+}
+
+// A ChannelStatus is what one connection point keeps to one gateway instance.
+type ChannelStatus struct {
+	ConnectionPoint causeway.ConnectionPointID `json:"connection_point"`
+	Slot            causeway.Slot              `json:"slot"`
+	Instance        causeway.InstanceID        `json:"instance"`
+	State           string                     `json:"state"` // Connected, Disconnected
+	Transport       string                     `json:"transport,omitempty"`
+	Connected       int                        `json:"connected"` // connections for requests, and how many there should be
+	Wanted          int                        `json:"wanted"`
+	Bulk            int                        `json:"bulk"`          // connections for large bodies
+	RoundTrip       time.Duration              `json:"round_trip_ns"` // the longest of the connections
+	Streams         int                        `json:"streams"`       // requests under way
+	Requests        uint64                     `json:"requests"`
+	Redials         uint64                     `json:"redials"`
+	LastError       string                     `json:"last_error,omitempty"`
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {

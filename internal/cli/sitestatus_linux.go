@@ -43,6 +43,7 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 			for _, ch := range own.Channels {
 				c.Channels += ch.Connected
 			}
+			st.Channels = append(st.Channels, channelsOf(own)...)
 		case s.isHere(cp.ID):
 			c.Process.State = string(supervise.Stopped)
 			st.Healthy = false

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -78,7 +79,32 @@ func (a *app) statusTable(st console.Status) error {
 		return err
 	}
 	fmt.Fprintln(a.stdout)
+	if err := channelTable(a.stdout, st.Channels); err != nil {
+		return err
+	}
 	return serverTable(a.stdout, st.Servers)
+}
+
+// channelTable is what connection points keep to instances, and nothing where none of them runs on this host.
+func channelTable(w io.Writer, channels []console.ChannelStatus) error {
+	if len(channels) == 0 {
+		return nil
+	}
+	err := table(w, "CHANNEL\tSTATE\tCONNECTIONS\tROUND TRIP\tSTREAMS\tTRANSPORT\tLAST ERROR", func(w io.Writer) {
+		for _, c := range channels {
+			trip, transport := "-", "-"
+			if c.Connected > 0 {
+				trip, transport = c.RoundTrip.Round(10*time.Microsecond).String(), c.Transport
+			}
+			fmt.Fprintf(w, "%s to slot %d\t%s\t%d of %d\t%s\t%d\t%s\t%s\n", oneLine(string(c.ConnectionPoint)), c.Slot, c.State,
+				c.Connected, c.Wanted, trip, c.Streams, transport, cmp.Or(oneLine(c.LastError), "-"))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	return nil
 }
 
 func serverTable(w io.Writer, servers []console.Published) error {

@@ -98,6 +98,7 @@ func (u *upRun) addConnectionPoints(ctx context.Context, st *console.Status) {
 			for _, ch := range own.Channels {
 				c.Channels += ch.Connected
 			}
+			st.Channels = append(st.Channels, channelsOf(own)...)
 		}
 		st.Healthy = st.Healthy && c.Channels > 0
 		st.ConnectionPoints = append(st.ConnectionPoints, c)

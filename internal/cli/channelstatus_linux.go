@@ -1,0 +1,21 @@
+package cli
+
+import (
+	"github.com/causeway-gateway/causeway/connpoint"
+	"github.com/causeway-gateway/causeway/console"
+)
+
+// channelsOf is what a connection point says of its channels, in the words of the site's status.
+func channelsOf(own connpoint.Status) (channels []console.ChannelStatus) {
+	for _, ch := range own.Channels {
+		if ch.Gateway != gatewayName {
+			continue
+		}
+		channels = append(channels, console.ChannelStatus{
+			ConnectionPoint: own.ID, Slot: ch.Slot, Instance: ch.Instance, State: ch.State, Transport: string(ch.Transport),
+			Connected: ch.Connected, Wanted: ch.Wanted, Bulk: ch.Bulk.Idle + ch.Bulk.Used, RoundTrip: ch.RoundTrip, Streams: ch.Streams,
+			Requests: ch.Requests, Redials: ch.Redials, LastError: ch.LastError,
+		})
+	}
+	return channels
+}
