@@ -409,27 +409,40 @@ func (l *link) dispatch(h frameHeader, buf *buffer, handle func(frameHeader, *bu
 	return handle(h, buf)
 }
 
-// keepAlive pings and ends the link when nothing was heard for deadAfter. Any byte counts as life.
+// keepAlive pings, and ends the link as soon as nothing was heard for deadAfter. Any byte counts as life.
 func (l *link) keepAlive() {
-	t := time.NewTicker(l.pingEvery)
-	defer t.Stop()
+	due := time.NewTicker(l.pingEvery)
+	defer due.Stop()
+	dead := time.NewTimer(l.deadAfter)
+	defer dead.Stop()
+	if l.ping() != nil {
+		return
+	}
 	for {
-		var ping [8]byte
-		now := time.Since(l.since)
-		binary.BigEndian.PutUint64(ping[:], uint64(now))
-		if _, err := l.write(frameHeader{typ: framePing}, ping[:], nil, nil); err != nil {
-			return
-		}
 		select {
 		case <-l.ended:
 			return
-		case <-t.C:
-		}
-		if time.Since(l.since)-time.Duration(l.lastByte.Load()) >= l.deadAfter {
-			l.fail(errDead)
-			return
+		case <-due.C:
+			if l.ping() != nil {
+				return
+			}
+		case <-dead.C:
+			left := l.deadAfter - (time.Since(l.since) - time.Duration(l.lastByte.Load()))
+			if left <= 0 {
+				l.fail(errDead)
+				return
+			}
+			dead.Reset(left)
 		}
 	}
+}
+
+// ping asks the other side for a sign of life, which says when it was asked.
+func (l *link) ping() error {
+	var now [8]byte
+	binary.BigEndian.PutUint64(now[:], uint64(time.Since(l.since)))
+	_, err := l.write(frameHeader{typ: framePing}, now[:], nil, nil)
+	return err
 }
 
 // deliver hands a frame with body or trailers to its stream. Frames of streams that ended here are dropped.

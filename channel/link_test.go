@@ -24,8 +24,28 @@ func TestSilentPeerIsFoundDead(t *testing.T) {
 		start := time.Now()
 		l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
 		err := l.serve(t.Context(), func(frameHeader, *buffer) error { return nil })
-		if took := time.Since(start); !errors.Is(err, errDead) || took > DefaultDeadAfter+DefaultPingEvery {
+		if took := time.Since(start); !errors.Is(err, errDead) || took > DefaultDeadAfter {
 			t.Errorf("serve = %v after %v, want %v within %v", err, took, errDead, DefaultDeadAfter)
+		}
+	})
+}
+
+// TestSilenceCountsFromTheLastByte has the peer fall silent between two looks of whoever only looks now and then.
+func TestSilenceCountsFromTheLastByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		defer b.Close()
+		go func() { _, _ = io.Copy(io.Discard, b) }()
+		const spoke = 2300 * time.Millisecond
+		go func() {
+			time.Sleep(spoke)
+			_, _ = b.Write(append(appendFrameHeader(nil, frameHeader{typ: frameOptional, length: 1}), 0))
+		}()
+		start := time.Now()
+		l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+		err := l.serve(t.Context(), func(frameHeader, *buffer) error { return nil })
+		if took := time.Since(start); !errors.Is(err, errDead) || took != spoke+DefaultDeadAfter {
+			t.Errorf("serve = %v after %v, want %v after %v", err, took, errDead, spoke+DefaultDeadAfter)
 		}
 	})
 }
@@ -48,7 +68,7 @@ func TestPeerThatStopsReadingIsFoundDead(t *testing.T) {
 		start := time.Now()
 		l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
 		err := l.serve(t.Context(), func(frameHeader, *buffer) error { return nil })
-		if took := time.Since(start); err == nil || took > DefaultDeadAfter+DefaultPingEvery {
+		if took := time.Since(start); err == nil || took > DefaultDeadAfter {
 			t.Errorf("serve = %v after %v, want an error within %v", err, took, DefaultDeadAfter)
 		}
 	})
