@@ -184,7 +184,9 @@ func (s *slotSet) replace(ctx context.Context, old *slotSet) {
 func (s *slotSet) keep(ctx context.Context, index int) {
 	log := s.log.With("connection", index)
 	var wait backoff
-	var told time.Time // of the last warning: a gateway that is away for long gets a line a minute
+	// Of the last warning: a gateway that is away for long gets a line a minute, or when the cause is another.
+	var told time.Time
+	var cause string
 	for {
 		up, err := s.connect(ctx, index, log)
 		if ctx.Err() != nil {
@@ -196,8 +198,8 @@ func (s *slotSet) keep(ctx context.Context, index int) {
 		pause := wait.next()
 		s.note(err)
 		level := slog.LevelDebug
-		if up > 0 || time.Since(told) >= checkEvery {
-			level, told = slog.LevelWarn, time.Now()
+		if quiet := time.Since(told); up > 0 || quiet >= checkEvery || quiet >= redialMost && causeOf(err) != cause {
+			level, told, cause = slog.LevelWarn, time.Now(), causeOf(err)
 		}
 		attrs := []any{"err", err, "retry_in_ms", pause.Milliseconds()}
 		if hint := causeway.Hint(err); hint != "" {
@@ -208,6 +210,16 @@ func (s *slotSet) keep(ctx context.Context, index int) {
 			return
 		}
 	}
+}
+
+// causeOf is an error without what differs each time: ports of ours, how long it took.
+func causeOf(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, err.Error())
 }
 
 func (s *slotSet) note(err error) {

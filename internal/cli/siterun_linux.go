@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"slices"
@@ -166,6 +167,9 @@ func (s *siteRun) putGateway(ctx context.Context) error {
 	}
 	for n, at := range s.plan.places {
 		in := site.Instance{Slot: causeway.Slot(n), Name: "instance-" + strconv.Itoa(n), ChannelPort: at.port}
+		if len(s.plan.places) > 1 { // where another instance takes what comes to it by mistake of a load balancer
+			in.PrivateAddress = net.JoinHostPort(at.host, strconv.Itoa(at.port))
+		}
 		if at.host != g.Address {
 			in.Address = at.host
 		}

@@ -1,0 +1,402 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A pointStatus is what a connection point's admin socket says, as far as these tests ask.
+type pointStatus struct {
+	Channels []struct {
+		Slot      int    `json:"slot"`
+		Address   string `json:"address"`
+		Transport string `json:"transport"`
+		Connected int    `json:"connected"`
+		LastError string `json:"last_error"`
+		Better    []struct {
+			Transport string `json:"transport"`
+			Error     string `json:"error"`
+			Hint      string `json:"hint"`
+		} `json:"better_failed"`
+	} `json:"channels"`
+}
+
+// statusOf asks the connection point in a folder.
+func statusOf(t *testing.T, dir string) (st pointStatus) {
+	t.Helper()
+	got := run(t, command(t, "curl", "--silent", "--max-time", "5", "--unix-socket", filepath.Join(dir, "run.sock"), "http://role/status"))
+	if got.code == 0 {
+		if err := json.Unmarshal([]byte(got.stdout), &st); err != nil {
+			t.Fatalf("status: %v\n%s", err, got.stdout)
+		}
+	}
+	return st
+}
+
+// connected reports whether every slot has its connections, by one of the transports.
+func (st pointStatus) connected(slots int, transports ...string) bool {
+	if len(st.Channels) != slots {
+		return false
+	}
+	for _, c := range st.Channels {
+		if c.Connected < 2 || !strings.Contains(" "+strings.Join(transports, " ")+" ", " "+c.Transport+" ") {
+			return false
+		}
+	}
+	return true
+}
+
+// TestUpTakesChannelsOnTheDevicesPort runs a connection point beside those of `up`, which has nothing but the devices'
+// port to reach its instances by: the balancer spreads what comes there by chance, and each connection must find the
+// instance that it is for.
+func TestUpTakesChannelsOnTheDevicesPort(t *testing.T) {
+	s := up(t, "--instances", "3")
+	for _, transport := range []string{"single-port", "websocket"} {
+		t.Run(transport, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "point")
+			copyTree(t, filepath.Join(s.state, "connection-points", s.ConnectionPoints[0].ID), dir)
+			point := start(t, command(t, binary, "connection-point", "run", "--config", filepath.Join(dir, "config.yaml"), "--transport", transport))
+			eventually(t, 20*time.Second, "channels to all instances", func() bool {
+				if point.ended() {
+					t.Fatalf("connection-point run ended: %v\n%s", point.err, point.out)
+				}
+				return statusOf(t, dir).connected(3, transport)
+			})
+			// It alone carries requests while the one that `up` started stands still.
+			s.reread(t)
+			own := s.ConnectionPoints[0].PID
+			if err := syscall.Kill(own, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = syscall.Kill(own, syscall.SIGCONT) }()
+			served := 0
+			eventually(t, 60*time.Second, "answers over this connection point alone", func() bool {
+				got := run(t, command(t, "curl", "--silent", "--max-time", "10", "--cacert", s.CAFile, "--cert", s.DeviceCertFile, "--key", s.DeviceKeyFile,
+					"--output", "/dev/null", "--write-out", "%{http_code}", s.publishedURL(t, "sample")+"/"))
+				if got.stdout == "200" {
+					served++
+				} else {
+					served = 0
+				}
+				return served == 10
+			})
+		})
+	}
+}
+
+// copyTree copies a folder of a role that runs elsewhere.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil && !strings.Contains(err.Error(), "run.sock") {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"config.yaml", "tls.crt", "tls.key", "documents/connection-point.json"} {
+		data := readFile(t, filepath.Join(from, name))
+		write(t, filepath.Join(to, name), string(data))
+	}
+	if err := os.RemoveAll(filepath.Join(to, "run.sock")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An outerSite is a site on the premises with two gateway instances outside, one of them at an IPv6 address.
+type outerSite struct {
+	inside     *host
+	state, dir string
+	deviceDir  string
+	name, port string
+	point      string // folder of the connection point
+}
+
+const outsideIP6 = "fd77::1"
+
+func newOuterSite(t *testing.T) *outerSite {
+	t.Helper()
+	o := &outerSite{inside: newInsideHost(t), dir: t.TempDir(), name: "gateway.example.test", port: "8443"}
+	must(t, "", "ip", "link", "set", "lo", "up")
+	must(t, "", "ip", "-6", "addr", "add", outsideIP6+"/64", "dev", "outside", "nodad")
+	o.inside.must(t, "ip", "-6", "addr", "add", "fd77::2/64", "dev", "inside", "nodad")
+	o.state, o.deviceDir, o.point = filepath.Join(o.dir, "state"), filepath.Join(o.dir, "device"), filepath.Join(o.dir, "point")
+	root := filepath.Join(o.dir, "www")
+	write(t, filepath.Join(root, "hello"), "hello from inside\n")
+	server := prepareNginx(t, root, "0.0.0.0:8080")
+	start(t, o.inside.command(t, "nginx", server.args...))
+	eventually(t, 20*time.Second, "the server answers inside", func() bool {
+		return run(t, o.inside.command(t, "curl", "--silent", "--fail", "http://127.0.0.1:8080/hello")).code == 0
+	})
+	site := start(t, o.inside.command(t, binary, "site", "run", "--state", o.state, "--gateway-address", outsideIP, "--gateway-address", outsideIP6,
+		"--service-name", o.name, "--port", o.port, "--publish", "app=http://127.0.0.1:8080"))
+	eventually(t, 20*time.Second, "the site runs", func() bool {
+		if site.ended() {
+			t.Fatalf("site run ended: %v\n%s", site.err, site.out)
+		}
+		return run(t, o.inside.command(t, binary, "status", "--state", o.state)).code == 0
+	})
+	for slot, listen := range []string{outsideIP, outsideIP6} {
+		dir := filepath.Join(o.dir, fmt.Sprint("gateway-", slot))
+		o.inside.must(t, binary, "site", "export", "gateway", fmt.Sprint(slot), dir, "--listen", listen, "--state", o.state)
+		gateway := start(t, command(t, binary, "gateway", "run", "--config", filepath.Join(dir, "config.yaml")))
+		at := listen
+		if strings.Contains(at, ":") {
+			at = "[" + at + "]"
+		}
+		waitForListener(t, gateway, at+":"+o.port)
+	}
+	o.inside.must(t, binary, "site", "export", "connection-point", "cp-1", o.point, "--state", o.state)
+	o.inside.must(t, binary, "device", "cert", "laptop-1", "--out", o.deviceDir, "--state", o.state)
+	return o
+}
+
+// connect starts the connection point with flags.
+func (o *outerSite) connect(t *testing.T, flags ...string) *process {
+	t.Helper()
+	return start(t, o.inside.command(t, binary, append([]string{"connection-point", "run", "--config", filepath.Join(o.point, "config.yaml")}, flags...)...))
+}
+
+// status asks the connection point, whose socket is a file.
+func (o *outerSite) status(t *testing.T) pointStatus { return statusOf(t, o.point) }
+
+// served asks both instances as a device does.
+func (o *outerSite) served(t *testing.T) bool {
+	for _, ip := range []string{outsideIP, "[" + outsideIP6 + "]"} {
+		got := run(t, command(t, "curl", "--silent", "--fail", "--max-time", "10", "--resolve", o.name+":"+o.port+":"+ip,
+			"--cacert", filepath.Join(o.state, "ca.crt"), "--cert", filepath.Join(o.deviceDir, "device.crt"), "--key", filepath.Join(o.deviceDir, "device.key"),
+			"https://"+o.name+":"+o.port+"/app/hello"))
+		if got.stdout != "hello from inside\n" {
+			return false
+		}
+	}
+	return true
+}
+
+// filter changes what passes from the premises to the gateways' host.
+func filter(t *testing.T, action, port, verdict string) {
+	t.Helper()
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		must(t, "", tool, action, "INPUT", "--in-interface", "outside", "--protocol", "tcp", "--dport", port, "--jump", verdict)
+	}
+}
+
+// drop lets packets vanish, as careful firewalls do.
+func drop(t *testing.T, port string)   { filter(t, "--append", port, "DROP") }
+func undrop(t *testing.T, port string) { filter(t, "--delete", port, "DROP") }
+
+// logged waits until the connection point has said something.
+func logged(t *testing.T, p *process, what ...string) {
+	t.Helper()
+	eventually(t, 40*time.Second, fmt.Sprintf("a log line with %q", what), func() bool {
+		if p.ended() {
+			t.Fatalf("connection-point run ended: %v\n%s", p.err, p.out)
+		}
+		for line := range strings.Lines(p.out.String()) {
+			found := true
+			for _, w := range what {
+				found = found && strings.Contains(line, w)
+			}
+			if found {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// TestChannelsFallBackAndReturn takes the slots' ports away, which costs seconds, and gives them back.
+func TestChannelsFallBackAndReturn(t *testing.T) {
+	if !inNamespaces(t) {
+		return
+	}
+	o := newOuterSite(t)
+	config := filepath.Join(o.point, "config.yaml")
+	write(t, config, string(readFile(t, config))+"transport_return: 2s\n")
+
+	point := o.connect(t)
+	eventually(t, 30*time.Second, "channels by the slots' ports", func() bool { return o.status(t).connected(2, "slot-port") })
+	eventually(t, 20*time.Second, "requests", func() bool { return o.served(t) })
+	point.stop(t)
+
+	drop(t, "10124:10125")
+	began := time.Now()
+	point = o.connect(t)
+	eventually(t, 30*time.Second, "channels by the devices' port", func() bool { return o.status(t).connected(2, "single-port") })
+	t.Logf("the slots' ports are silent: channels after %s", time.Since(began).Round(10*time.Millisecond))
+	for _, c := range o.status(t).Channels {
+		if len(c.Better) != 1 || c.Better[0].Transport != "slot-port" || c.Better[0].Error == "" {
+			t.Errorf("status does not say why: %+v", c)
+		}
+	}
+	logged(t, point, "channel up by a lesser transport", `"transport":"single-port"`, "slot-port: ")
+	if !o.served(t) {
+		t.Error("requests are not served by the devices' port")
+	}
+	undrop(t, "10124:10125")
+	began = time.Now()
+	eventually(t, 60*time.Second, "the return to the slots' ports", func() bool { return o.status(t).connected(2, "slot-port") })
+	t.Logf("the slots' ports are back: used after %s, with tries every 1 to 3 s", time.Since(began).Round(10*time.Millisecond))
+	if !o.served(t) {
+		t.Error("requests are not served after the return")
+	}
+
+	// The other way round, with the channels up: what is dead is noticed, and the lesser way taken.
+	drop(t, "10124:10125")
+	began = time.Now()
+	eventually(t, 60*time.Second, "channels by the devices' port", func() bool { return o.status(t).connected(2, "single-port") })
+	t.Logf("the slots' ports fell silent under living channels: others after %s", time.Since(began).Round(10*time.Millisecond))
+	if !o.served(t) {
+		t.Error("requests are not served by the devices' port")
+	}
+}
+
+// TestChannelsGoThroughSquid has nothing but a proxy with a password between the premises and the gateways.
+func TestChannelsGoThroughSquid(t *testing.T) {
+	if !inNamespaces(t) {
+		return
+	}
+	o := newOuterSite(t)
+	for _, port := range []string{"8443", "10124:10125"} {
+		drop(t, port)
+	}
+	squid := newSquid(t)
+	proxy := []string{"--proxy", "http://" + outsideIP + ":3128", "--proxy-credentials", filepath.Join(o.dir, "proxy.txt")}
+	credentials := func(text string) { write(t, filepath.Join(o.dir, "proxy.txt"), text) }
+
+	// The password is wrong, and then it is right: nothing is started again.
+	credentials("cp:wrong-secret\n")
+	squid.start(t, "")
+	point := o.connect(t, proxy...)
+	logged(t, point, "channel down", "407 Proxy Authentication Required", "proxy_credentials_file")
+	eventually(t, 20*time.Second, "407 in the status", func() bool {
+		for _, c := range o.status(t).Channels {
+			if len(c.Better) == 0 || !strings.Contains(c.Better[0].Error, "407") || !strings.Contains(c.LastError, "407") {
+				return false
+			}
+		}
+		return true
+	})
+	credentials("cp:right-secret\n")
+	began := time.Now()
+	eventually(t, 40*time.Second, "channels through the proxy", func() bool { return o.status(t).connected(2, "slot-port") })
+	t.Logf("the password is right: channels after %s", time.Since(began).Round(10*time.Millisecond))
+	eventually(t, 20*time.Second, "requests", func() bool { return o.served(t) })
+	for _, want := range []string{"CONNECT " + outsideIP + ":10124 ", "CONNECT [" + outsideIP6 + "]:10125 "} {
+		if log := squid.accessLog(t); !strings.Contains(log, want) {
+			t.Errorf("the proxy's log has no %q:\n%s", want, log)
+		}
+	}
+
+	// The proxy goes away and comes back.
+	squid.stop(t)
+	logged(t, point, "channel down", "proxy http://"+outsideIP+":3128", "connection refused")
+	squid.start(t, "")
+	began = time.Now()
+	eventually(t, 60*time.Second, "channels through the proxy again", func() bool { return o.status(t).connected(2, "slot-port") })
+	t.Logf("the proxy is back: channels after %s", time.Since(began).Round(10*time.Millisecond))
+	point.stop(t)
+	if strings.Contains(point.out.String(), "-secret") {
+		t.Error("the log holds a password")
+	}
+
+	// A proxy that allows only the port of HTTPS, and one that allows none of ours.
+	squid.stop(t)
+	squid.start(t, "http_access deny slots")
+	began = time.Now()
+	point = o.connect(t, proxy...)
+	eventually(t, 40*time.Second, "channels through the proxy by the devices' port", func() bool { return o.status(t).connected(2, "single-port") })
+	t.Logf("the proxy refuses the slots' ports: channels after %s", time.Since(began).Round(10*time.Millisecond))
+	logged(t, point, "channel up by a lesser transport", "403 Forbidden", "have the proxy allow CONNECT")
+	point.stop(t)
+	point = o.connect(t, append(proxy, "--transport", "websocket")...)
+	eventually(t, 40*time.Second, "channels through the proxy by WebSocket", func() bool { return o.status(t).connected(2, "websocket") })
+	eventually(t, 20*time.Second, "requests by WebSocket", func() bool { return o.served(t) })
+	point.stop(t)
+
+	// A proxy that takes no packet.
+	drop(t, "3128")
+	point = o.connect(t, proxy...)
+	logged(t, point, "channel down", "proxy http://"+outsideIP+":3128", "timeout")
+	undrop(t, "3128")
+	eventually(t, 60*time.Second, "channels once the proxy's packets pass", func() bool { return o.status(t).connected(2, "single-port") })
+	point.stop(t)
+
+	// NO_PROXY, in the environment that was asked for: one gateway is reached past the proxy, the other through it.
+	undrop(t, "10124:10125")
+	before := strings.Count(squid.accessLog(t), "CONNECT "+outsideIP+":")
+	cmd := o.inside.command(t, binary, "connection-point", "run", "--config", filepath.Join(o.point, "config.yaml"), "--proxy", "environment",
+		"--proxy-credentials", filepath.Join(o.dir, "proxy.txt"))
+	cmd.Env = append(cmd.Env, "HTTPS_PROXY=http://"+outsideIP+":3128", "NO_PROXY="+outsideIP)
+	point = start(t, cmd)
+	eventually(t, 40*time.Second, "channels by both ways", func() bool {
+		st := o.status(t)
+		return st.connected(2, "slot-port", "single-port") && st.Channels[0].Transport == "slot-port" && st.Channels[1].Transport == "single-port"
+	})
+	if after := strings.Count(squid.accessLog(t), "CONNECT "+outsideIP+":"); after != before {
+		t.Errorf("%d tunnels to the gateway that NO_PROXY names", after-before)
+	}
+	point.stop(t)
+}
+
+// A squid is a real proxy that knows one user.
+type squid struct {
+	dir string
+	*process
+}
+
+func newSquid(t *testing.T) *squid {
+	t.Helper()
+	s := &squid{dir: t.TempDir()}
+	for dir := s.dir; dir != os.TempDir() && len(dir) > 4; dir = filepath.Dir(dir) {
+		_ = os.Chmod(dir, 0o777) // it becomes a user of its own where root starts it
+	}
+	password := strings.TrimSpace(must(t, "", "openssl", "passwd", "-apr1", "right-secret"))
+	write(t, filepath.Join(s.dir, "users"), "cp:"+password+"\n")
+	return s
+}
+
+func (s *squid) start(t *testing.T, rule string) {
+	t.Helper()
+	helper := "/usr/lib/squid/basic_ncsa_auth"
+	if !exists(helper) {
+		t.Fatalf("%s is not on this machine (tools/setup.sh test installs squid)", helper)
+	}
+	config := filepath.Join(s.dir, "squid.conf")
+	write(t, config, fmt.Sprintf(`http_port %[1]s:3128
+pid_filename none
+cache deny all
+cache_log %[2]s/cache.log
+access_log stdio:%[2]s/access.log
+coredump_dir none
+shutdown_lifetime 1 seconds
+auth_param basic program %[3]s %[2]s/users
+auth_param basic children 2
+acl known proxy_auth REQUIRED
+acl slots port 10124-10139
+acl ours port 8443 10124-10139
+%[4]s
+http_access allow CONNECT known ours
+http_access deny all
+`, outsideIP, s.dir, helper, rule))
+	for _, file := range []string{"squid.conf", "users"} {
+		if err := os.Chmod(filepath.Join(s.dir, file), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.process = start(t, command(t, "squid", "-N", "-f", config))
+	waitForListener(t, s.process, outsideIP+":3128")
+}
+
+func (s *squid) accessLog(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.dir, "access.log"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(data)
+}
