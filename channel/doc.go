@@ -31,8 +31,8 @@
 //     delivered, delivered, or final. The gateway alone retries, and writes the attempt's number into the request.
 //   - leave announces that a side goes away. A connection point is then sent nothing new, and told so by an
 //     acknowledgement; an instance goes on with the devices it has while connection points look for the next one.
-//   - Both sides ping. Any byte counts as life; five seconds without one end the link, and so does a write that
-//     does not finish in that time.
+//   - Both sides ping. Any byte counts as life; four and a half seconds without one end the link, and so does a write
+//     of which nothing is taken in that time: five seconds after a fault, the link is gone.
 //
 // # Limits
 //

@@ -19,8 +19,10 @@ import (
 
 // Defaults of the liveness settings.
 const (
-	DefaultPingEvery        = time.Second
-	DefaultDeadAfter        = 5 * time.Second
+	DefaultPingEvery = time.Second
+	// DefaultDeadAfter leaves half a second of the five within which a dead channel has to be gone, for everything that
+	// is to be done then, on a machine that is busy.
+	DefaultDeadAfter        = 4500 * time.Millisecond
 	DefaultHandshakeTimeout = 10 * time.Second
 )
 

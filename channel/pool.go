@@ -22,7 +22,7 @@ type PoolConfig struct {
 	Gatekeeper       Gatekeeper
 	Logger           *slog.Logger  // nil means slog.Default()
 	PingEvery        time.Duration // zero means 1 s
-	DeadAfter        time.Duration // zero means 5 s
+	DeadAfter        time.Duration // zero means DefaultDeadAfter
 	HandshakeTimeout time.Duration // zero means 10 s
 	Memory           *Memory       // nil gives the pool a budget of its own
 	OnChange         func()        // a channel came or went; must not block

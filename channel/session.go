@@ -23,7 +23,7 @@ const (
 type SessionConfig struct {
 	Logger           *slog.Logger  // nil means slog.Default()
 	PingEvery        time.Duration // zero means 1 s
-	DeadAfter        time.Duration // zero means 5 s
+	DeadAfter        time.Duration // zero means DefaultDeadAfter
 	HandshakeTimeout time.Duration // zero means 10 s
 	DrainTimeout     time.Duration // zero means 30 s
 	Memory           *Memory       // nil gives the session a budget of its own
