@@ -72,11 +72,15 @@ func (s *Server) peekHello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	return nil, errChannel
 }
 
-// channelHello answers the ALPN of a channel with what it asked for, and that of anybody else as if we had none.
+// channelHello has a channel's handshake wait for its turn, now that it has begun: who says nothing takes none away. The
+// ALPN of a channel is answered with what it asked for, and that of anybody else as if we had none.
 func (s *Server) channelHello() func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	named := s.channelTLS.Clone()
 	named.NextProtos = []string{channel.ALPN(s.slot)}
 	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if err := s.pacer.wait(sourceAddr(hello.Conn.RemoteAddr()), s.timeouts.Handshake); err != nil {
+			return nil, err
+		}
 		if _, ok := channel.ParseALPN(hello.SupportedProtos); ok {
 			return named, nil
 		}

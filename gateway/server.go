@@ -90,6 +90,7 @@ type Server struct {
 	refusals    *refusalLog
 	conns       conns
 	channelGate channelGate
+	pacer       pacer
 	work        sync.WaitGroup // every goroutine that serves a connection
 	recheck     chan struct{}
 
