@@ -94,6 +94,13 @@ func (c *deviceConn) Close() error {
 	return err
 }
 
+// part ends an HTTP/1.1 connection that waits for a request. Its own goroutine says goodbye.
+func (c *deviceConn) part() {
+	if c.state.CompareAndSwap(connIdle, connClosed) {
+		_ = c.SetReadDeadline(longAgo)
+	}
+}
+
 // reset closes the connection so that the device cannot take what it has got for a complete answer.
 func (c *deviceConn) reset() {
 	if t, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {

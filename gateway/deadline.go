@@ -27,6 +27,9 @@ func (c *deviceConn) beforeRead() {
 		_ = c.SetReadDeadline(time.Now().Add(latest(d)))
 		c.readBy.Store(now + int64(latest(d)))
 	}
+	if c.state.Load() == connClosed { // part may have come before us
+		_ = c.SetReadDeadline(longAgo)
+	}
 }
 
 // allowWrite gives the next write d.

@@ -8,7 +8,7 @@
 // A request is held in memory only while it passes, and no body ever as a whole. The gateway keeps no device
 // secrets, stores nothing of a payload, and has no administration on any port that the internet reaches.
 //
-// Order of stopping, which Run follows: health turns 503, so that the balancer looks elsewhere; listeners close;
-// idle device connections close; connection points are told to move away while requests in flight finish; then
-// channels close, and whatever device connection is left is cut.
+// Order of stopping, which Run follows: health turns 503, so that the balancer looks elsewhere; listeners close; device
+// connections end with their next answer, idle ones a second later; connection points are told to move away while
+// requests in flight finish; then channels close, and whatever device connection is left is cut.
 package gateway

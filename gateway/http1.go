@@ -53,16 +53,14 @@ func (s *Server) serveHTTP1(ctx context.Context, c *deviceConn) {
 // awaitRequest waits for the first byte of a request. It reports false when the connection is over.
 func (h *http1Conn) awaitRequest() bool {
 	h.state.Store(connIdle)
-	if h.s.draining.Load() {
-		if h.state.CompareAndSwap(connIdle, connBusy) {
-			h.finish(false)
-		}
-		return false
+	if h.s.parting.Load() { // and may have passed us by
+		h.part()
 	}
 	h.allowRead(h.idleTime())
 	err := h.rd.Wait()
-	if !h.state.CompareAndSwap(connIdle, connBusy) {
-		return false // a stop closed it
+	if !h.state.CompareAndSwap(connIdle, connBusy) { // parted with, or closed
+		h.finish(false)
+		return false
 	}
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) {

@@ -32,6 +32,7 @@ type Timeouts struct {
 	Head         time.Duration // of a request, from its first byte: 10 s
 	KeepAlive    time.Duration // without a request: 120 s
 	Drain        time.Duration // requests in flight have this long when Run ends: 30 s
+	Farewell     time.Duration // idle HTTP/1.1 connections stay this long when Run ends, half of Drain at most: 1 s
 	Notice       time.Duration // health is 503 this long before listeners close: none
 	Stale        time.Duration // devices are refused this long after the document's valid_until: causeway.DocumentGrace
 	ReadyListed  time.Duration // health is 200 this long after a document first names the instance: 10 s
@@ -94,6 +95,7 @@ func (t Timeouts) or() Timeouts {
 		Head:         cmp.Or(t.Head, 10*time.Second),
 		KeepAlive:    cmp.Or(t.KeepAlive, 120*time.Second),
 		Drain:        cmp.Or(t.Drain, 30*time.Second),
+		Farewell:     cmp.Or(t.Farewell, time.Second),
 		Notice:       t.Notice,
 		Stale:        cmp.Or(t.Stale, causeway.DocumentGrace),
 		ReadyListed:  cmp.Or(t.ReadyListed, 10*time.Second),
@@ -113,6 +115,7 @@ func (t Timeouts) check() error {
 		{"Head", t.Head, 5 * time.Minute},
 		{"KeepAlive", t.KeepAlive, time.Hour},
 		{"Drain", t.Drain, time.Hour},
+		{"Farewell", t.Farewell, time.Minute},
 		{"Notice", t.Notice, 10 * time.Minute},
 		{"Stale", t.Stale, 365 * 24 * time.Hour},
 		{"ReadyListed", t.ReadyListed, time.Hour},

@@ -36,14 +36,14 @@ func TestNewNamesTheMissingField(t *testing.T) {
 }
 
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {
-	in := run(t)
-	hold, held := make(chan struct{}), make(chan struct{}, 2)
+	in := run(t, func(c *Config) { c.Timeouts.Farewell = 4 * time.Second })
+	hold, held := make(chan struct{}), make(chan struct{}, 3)
 	in.backend.serve(func(ctx context.Context, r *seenRequest, d channel.DeviceSide) error {
 		held <- struct{}{}
 		<-hold
 		return answerOK(ctx, r, d)
 	})
-	busy, idle := in.dial("pc-1"), in.dial("pc-2")
+	busy, idle, late := in.dial("pc-1"), in.dial("pc-2"), in.dial("pc-4")
 	h2 := in.dialHTTP2(t, in.deviceCA.issue("pc-3"))
 	busy.send(get("/app/"))
 	stream := h2.open(true, h2request("GET", testName, "/app/")...)
@@ -51,8 +51,13 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	<-held
 	in.stop()
 	waitFor(t, in.draining.Load)
-	if !idle.closed() {
-		t.Error("idle connection stays open")
+	late.send(get("/app/")) // on its way when the device could not know yet
+	<-held
+	if in.parting.Load() {
+		t.Error("idle connections end at once")
+	}
+	if _, err := idle.br.ReadByte(); err != io.EOF { // which TLS says after close_notify alone
+		t.Errorf("idle connection: %v, want a farewell", err)
 	}
 	waitFor(t, func() bool {
 		c, err := net.Dial("tcp", in.devices.Addr().String())
@@ -70,6 +75,7 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	if !r.Close {
 		t.Error("answer does not say that the connection ends")
 	}
+	late.receive("GET").wants(t, 200, 0)
 	if r := h2.receive(stream); r.status != "200" || r.reset {
 		t.Errorf("HTTP/2: %+v", r)
 	}

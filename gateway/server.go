@@ -98,6 +98,7 @@ type Server struct {
 	largeChains atomic.Int64 // connections that hold one and were not admitted yet
 	accessCount atomic.Uint64
 	draining    atomic.Bool
+	parting     atomic.Bool // idle connections end
 	wasReady    atomic.Bool
 	began       atomic.Int64 // when Run began, in nanoseconds of now
 	listedAt    atomic.Int64 // when a document first named the instance
@@ -248,7 +249,8 @@ func listenerError(name string, err error) error {
 // stop ends everything, in the order that loses least:
 //
 //  1. health says 503 and, after Notice, the balancer sends nothing new;
-//  2. listeners close and idle connections end, so that devices go elsewhere;
+//  2. listeners close, so that devices go elsewhere; connections end with the next answer, and idle ones after Farewell,
+//     because a request may be on its way that the device cannot repeat;
 //  3. connection points are told to move away, while requests in flight finish;
 //  4. what is left after Drain is cut: device connections first, channels last, because an answer needs both.
 func (s *Server) stop(work context.Context, stopAccepting func(), stopWork context.CancelCauseFunc) {
@@ -260,14 +262,9 @@ func (s *Server) stop(work context.Context, stopAccepting func(), stopWork conte
 	stopAccepting()
 
 	drain, cancel := context.WithTimeout(work, s.timeouts.Drain)
-	s.conns.each(func(c *deviceConn) {
-		if c.state.CompareAndSwap(connIdle, connClosed) {
-			_ = c.Close()
-		}
-	})
 	var drained sync.WaitGroup
 	drained.Go(func() { s.http2.stop(drain) })
-	drained.Go(func() { s.conns.wait(drain) })
+	drained.Go(func() { s.partConns(drain) })
 	drained.Go(func() { s.exchanger.Drain(drain) })
 	drained.Wait()
 	cancel()
@@ -277,6 +274,16 @@ func (s *Server) stop(work context.Context, stopAccepting func(), stopWork conte
 	s.http2.calls.close()
 	s.work.Wait()
 	s.log.Info("stopped")
+}
+
+// partConns waits until all device connections are gone or ctx ends, and lets go of the idle ones when their time is over.
+func (s *Server) partConns(ctx context.Context) {
+	farewell, cancel := context.WithTimeout(ctx, min(s.timeouts.Farewell, s.timeouts.Drain/2))
+	s.conns.wait(farewell)
+	cancel()
+	s.parting.Store(true)
+	s.conns.each((*deviceConn).part)
+	s.conns.wait(ctx)
 }
 
 func (s *Server) closeListeners() {
