@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -84,13 +83,7 @@ func startFleet(t *testing.T, server string, flags ...string) *fleet {
 	}
 	deviceDir := filepath.Join(dir, "device")
 	must(t, "", binary, "device", "cert", "laptop-1", "--out", deviceDir, "--state", state)
-	pair, err := tls.LoadX509KeyPair(filepath.Join(deviceDir, "device.crt"), filepath.Join(deviceDir, "device.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(readFile(t, filepath.Join(state, "ca.crt")))
-	f.config = &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: fleetName, MinVersion: tls.VersionTLS12}
+	f.config = deviceConfig(t, deviceDir, filepath.Join(state, "ca.crt"))
 	f.waitConnected(t)
 	return f
 }

@@ -275,6 +275,8 @@ var (
 	errCut = errors.New("answer broke off")
 )
 
+func isCut(err error) bool { return errors.Is(err, errCut) }
+
 // instanceFault notes that an instance is not itself from now until the returned function is called.
 func (d *load) instanceFault() (over func()) {
 	d.mu.Lock()
@@ -337,7 +339,7 @@ func (d *load) kind(a attempt) string {
 	switch {
 	case a.err != nil && d.duringOutage(a):
 		return kind + ": connection lost while an instance was down"
-	case errors.Is(a.err, errCut):
+	case isCut(a.err):
 		return kind + ": answer cut"
 	case a.err != nil:
 		return kind + ": connection lost"

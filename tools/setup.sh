@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the outside programs that the tests (setup.sh test) or the measurements (setup.sh bench) run, where
-# they are missing. Says nothing when all is there. Debian and Ubuntu; elsewhere it names what is missing.
+# they are missing. Says nothing when all is there. Debian and Ubuntu; elsewhere it names what is missing. What Debian
+# does not have is built into bin/.
 set -eu
 
 # tool:package, for every program a test starts. gcc is for the race detector.
@@ -25,6 +26,25 @@ if ! command -v go >/dev/null; then
 	echo "setup: Go is not on PATH" >&2
 	echo "setup: hint: install Go 1.26 or later from https://go.dev/dl/" >&2
 	exit 1
+fi
+
+# toxiproxy makes lines bad for the tests of the channel. Debian has none, so it is built here, this very version.
+toxiproxy=github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0
+built=$(dirname "$0")/../bin/toxiproxy-2.5.0
+if [ "$1" = test ] && [ ! -x "$built" ]; then
+	echo "setup: building $toxiproxy"
+	dir=$(mktemp -d)
+	log=$dir/log
+	if ! GOBIN=$dir GOFLAGS=-buildvcs=false CGO_ENABLED=0 go install -trimpath "$toxiproxy" >"$log" 2>&1; then
+		tail -n 20 "$log" >&2
+		rm -rf "$dir"
+		echo "setup: could not build $toxiproxy" >&2
+		echo "setup: hint: is the machine offline? The module proxy has to be in reach once" >&2
+		exit 1
+	fi
+	mkdir -p "$(dirname "$built")"
+	mv "$dir/server" "$built"
+	rm -rf "$dir"
 fi
 
 # missing prints the packages whose program is not there, each once.
