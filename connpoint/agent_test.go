@@ -2,6 +2,7 @@ package connpoint
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -39,6 +40,7 @@ type site struct {
 	dir    string
 	doc    signed.ConnectionPointDocument
 	gen    uint64
+	listen string // where the next instance listens; empty means 127.0.0.1:0
 	mu     sync.Mutex
 	logged bytes.Buffer
 }
@@ -131,7 +133,7 @@ func (s *site) newInstance(slot causeway.Slot, id causeway.InstanceID, ca *testC
 	der, key := ca.issue(s.t, "service", func(c *x509.Certificate) {
 		c.DNSNames, c.ExtKeyUsage = names, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", cmp.Or(s.listen, "127.0.0.1:0"))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package connpoint
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -43,7 +44,7 @@ type front struct {
 // newFront makes the devices' port of i. outer is the CA of the certificate around WebSockets.
 func (s *site) newFront(i *instance, outer *testCA, plain bool) *front {
 	s.t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", cmp.Or(s.listen, "127.0.0.1:0"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
