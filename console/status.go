@@ -25,6 +25,7 @@ type Status struct {
 	Channels         []ChannelStatus         `json:"channels"` // as the connection points of this host see them
 	SampleServer     *ProcessStatus          `json:"sample_server,omitempty"`
 	Servers          []Published             `json:"servers"`
+	Notes            []string                `json:"notes,omitempty"` // what an administrator should know, and do
 }
 
 // A ProcessStatus is how one child process fares.

@@ -217,6 +217,7 @@ func (u *upRun) putConnectionPoints(ctx context.Context) error {
 			}
 		}
 	}
+	warnOfLoad(u.log, u.plan.instances, len(u.points))
 	return nil
 }
 

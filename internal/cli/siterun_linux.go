@@ -251,6 +251,7 @@ func (s *siteRun) putConnectionPoints(ctx context.Context) error {
 			return err
 		}
 	}
+	warnOfLoad(s.log, len(s.plan.places), len(s.points))
 	return nil
 }
 

@@ -27,6 +27,9 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 		Documents: map[string]uint64{"generation": s.generationNow()},
 		Healthy:   true,
 	}
+	if note := loadNote(len(s.gateway.Instances), len(s.points)); note != "" {
+		st.Notes = append(st.Notes, note)
+	}
 	for _, in := range s.gateway.Instances {
 		i := console.InstanceStatus{ID: in.ID, Slot: in.Slot, Process: console.ProcessStatus{State: elsewhere}, ChannelPort: in.ChannelPort}
 		i.Channels, i.Generation = seen(points, in.Slot)
@@ -44,6 +47,7 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 				c.Channels += ch.Connected
 			}
 			st.Channels = append(st.Channels, channelsOf(own)...)
+			st.Notes = append(st.Notes, transportNotes(cp.ID, own)...)
 		case s.isHere(cp.ID):
 			c.Process.State = string(supervise.Stopped)
 			st.Healthy = false

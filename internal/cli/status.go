@@ -82,7 +82,14 @@ func (a *app) statusTable(st console.Status) error {
 	if err := channelTable(a.stdout, st.Channels); err != nil {
 		return err
 	}
-	return serverTable(a.stdout, st.Servers)
+	if err := serverTable(a.stdout, st.Servers); err != nil || len(st.Notes) == 0 {
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	for _, note := range st.Notes {
+		fmt.Fprintln(a.stdout, "note:", oneLine(note))
+	}
+	return nil
 }
 
 // channelTable is what connection points keep to instances, and nothing where none of them runs on this host.

@@ -64,6 +64,9 @@ func (u *upRun) Status(ctx context.Context) (console.Status, error) {
 	}
 	balancer := u.processStatus("balancer")
 	st.Balancer = &balancer
+	if note := loadNote(len(u.gateway.Instances), len(u.points)); note != "" {
+		st.Notes = append(st.Notes, note)
+	}
 	u.addInstances(ctx, &st)
 	u.addConnectionPoints(ctx, &st)
 	if u.sample != nil {
@@ -99,6 +102,7 @@ func (u *upRun) addConnectionPoints(ctx context.Context, st *console.Status) {
 				c.Channels += ch.Connected
 			}
 			st.Channels = append(st.Channels, channelsOf(own)...)
+			st.Notes = append(st.Notes, transportNotes(cp.ID, own)...)
 		}
 		st.Healthy = st.Healthy && c.Channels > 0
 		st.ConnectionPoints = append(st.ConnectionPoints, c)

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/connpoint"
+)
+
+// instancesPerPoint is how many gateway instances one connection point serves well.
+const instancesPerPoint = 4
+
+// loadNote warns of a site whose connection points have too many instances to serve; it is empty when all is well.
+func loadNote(instances, points int) string {
+	if instances <= instancesPerPoint*points {
+		return ""
+	}
+	need := (instances + instancesPerPoint - 1) / instancesPerPoint
+	return fmt.Sprintf("too few connection points: %d for %d gateway instances, and each should serve %d at most; run %d", points, instances, instancesPerPoint, need)
+}
+
+// warnOfLoad writes the same once, where the site starts.
+func warnOfLoad(log *roleLog, instances, points int) {
+	if note := loadNote(instances, points); note != "" {
+		log.Warn("too many gateway instances for the connection points", "instances", instances, "connection_points", points, "hint", note)
+	}
+}
+
+// transportNotes say of a connection point why it does not reach instances in the best way.
+func transportNotes(id causeway.ConnectionPointID, st connpoint.Status) (notes []string) {
+	for _, c := range st.Channels {
+		if len(c.Better) == 0 {
+			continue
+		}
+		var why []string
+		hint := ""
+		for _, f := range c.Better {
+			why = append(why, fmt.Sprintf("%s %s: %s", f.Transport, f.Address, strings.Join(strings.Fields(f.Error), " ")))
+			if hint == "" && f.Hint != "" {
+				hint = " (" + f.Hint + ")"
+			}
+		}
+		way := "does not reach slot %d"
+		if c.Transport != "" {
+			way = "reaches slot %d by " + string(c.Transport)
+		}
+		notes = append(notes, fmt.Sprintf("connection point %s "+way+", because %s%s", id, c.Slot, strings.Join(why, "; "), hint))
+	}
+	return notes
+}

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/causeway-gateway/causeway/connpoint"
+)
+
+func TestTooManyInstancesAreNoted(t *testing.T) {
+	for _, tt := range []struct {
+		instances, points int
+		want              string
+	}{
+		{1, 1, ""}, {4, 1, ""}, {16, 4, ""},
+		{5, 1, "; run 2"}, {16, 1, "; run 4"}, {16, 3, "; run 4"}, {9, 2, "; run 3"},
+	} {
+		got := loadNote(tt.instances, tt.points)
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%d instances, %d connection points: %q, want %q", tt.instances, tt.points, got, tt.want)
+		}
+	}
+}
+
+func TestLesserTransportsAreNoted(t *testing.T) {
+	better := []connpoint.TransportFailure{{Transport: connpoint.SlotPort, Address: "gw.test:10124", Error: "i/o\ntimeout", Hint: "open the port"}}
+	notes := transportNotes("cp-1", connpoint.Status{Channels: []connpoint.ChannelStatus{
+		{Slot: 0, Transport: connpoint.SlotPort},
+		{Slot: 1, Transport: connpoint.WebSocket, Better: better},
+		{Slot: 2, Better: better},
+	}})
+	want := []string{
+		"connection point cp-1 reaches slot 1 by websocket, because slot-port gw.test:10124: i/o timeout (open the port)",
+		"connection point cp-1 does not reach slot 2, because slot-port gw.test:10124: i/o timeout (open the port)",
+	}
+	if len(notes) != 2 || notes[0] != want[0] || notes[1] != want[1] {
+		t.Errorf("notes %q, want %q", notes, want)
+	}
+}
