@@ -18,10 +18,14 @@ import (
 	"github.com/causeway-gateway/causeway/channel"
 )
 
-// The target tunnel-bare is Causeway's channel between Causeway's HTTP reader and writer at both ends, and nothing else:
-// no identity, no policy, no mapping of names and URLs, no limits, no request ids in answers, no counters, no metrics,
-// no deadlines and no watch for devices that went away. What causeway-instance is slower by is what all those cost.
-// It is strict about messages at both ends, as Causeway is, and its two processes are collected as Causeway's are.
+// The target tunnel-bare is Causeway's channel between Causeway's HTTP reader and writer at both ends, and what no tunnel
+// can do without: deadlines, and a look at an idle connection to a server before it is used again. It has no identity, no
+// policy, no mapping of names and URLs, no limits, no request ids in answers, no counters, no metrics, no logs and no
+// watch for devices that went away. What causeway-instance is slower by is what all those cost. It is strict about
+// messages at both ends, as Causeway is.
+
+// patience is how long a device or server may take, as long as in Causeway.
+const patience = time.Minute
 
 // bareConnections is how many connections a connection point keeps to an instance by default.
 const bareConnections = 2
@@ -64,7 +68,6 @@ func bareGatewayServer(args []string) error {
 	if err != nil {
 		return err
 	}
-	collectLikeCauseway()
 	var carried atomic.Uint64
 	front := &bareFront{pool: channel.NewPool(channel.PoolConfig{Gatekeeper: everybody{}}), carried: &carried,
 		tls: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}}
@@ -127,7 +130,6 @@ func bareConnectorServer(args []string) error {
 	config := &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: x509.NewCertPool(), ServerName: serviceName,
 		MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
 	config.RootCAs.AppendCertsFromPEM(ca)
-	collectLikeCauseway()
 	h := &bareHandler{}
 	failed := make(chan error, 1+bareConnections)
 	go func() { failed <- serveMetrics(*metrics, &h.carried) }()
@@ -171,6 +173,3 @@ func (l *lab) answers(ctx context.Context, t *target) error {
 	}
 	return err
 }
-
-// collectLikeCauseway sets the collector as every role of Causeway does.
-func collectLikeCauseway() {}

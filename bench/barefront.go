@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
@@ -29,7 +30,7 @@ func (f *bareFront) serve(raw net.Conn) {
 	}
 	d := &bareDevice{conn: conn, rd: http1.NewReader(conn), principal: channel.NewPrincipal(1, nil, raw.RemoteAddr().String())}
 	defer d.principal.Close()
-	for d.rd.Wait() == nil && d.rd.ReadRequest(&d.req, http1.Limits{}) == nil && d.exchange(f.pool) == nil {
+	for d.await() == nil && d.exchange(f.pool) == nil {
 		f.carried.Add(1)
 	}
 }
@@ -44,6 +45,17 @@ type bareDevice struct {
 	out       channel.Request
 	head, buf []byte
 	chunked   bool
+}
+
+// await reads the next request's head.
+func (d *bareDevice) await() error {
+	if err := d.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if err := d.rd.Wait(); err != nil {
+		return err
+	}
+	return d.rd.ReadRequest(&d.req, http1.Limits{})
 }
 
 func (d *bareDevice) exchange(pool *channel.Pool) (err error) {
@@ -100,7 +112,14 @@ func (d *bareDevice) write(p []byte, last bool) error {
 	} else {
 		d.buf = append(d.buf, p...)
 	}
-	_, err := d.conn.Write(d.buf)
+	return d.send(d.buf)
+}
+
+func (d *bareDevice) send(p []byte) error {
+	if err := d.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err := d.conn.Write(p)
 	return err
 }
 
@@ -108,6 +127,5 @@ func (d *bareDevice) Trailers(fields []byte) error {
 	if !d.chunked {
 		return nil
 	}
-	_, err := d.conn.Write(http1.AppendLastChunk(d.buf[:0], fields))
-	return err
+	return d.send(http1.AppendLastChunk(d.buf[:0], fields))
 }

@@ -8,6 +8,10 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
@@ -25,6 +29,8 @@ type bareHandler struct {
 // A bareServer is one connection to a server.
 type bareServer struct {
 	net.Conn
+	raw  syscall.RawConn
+	poll [1]unix.PollFd
 	rd   *http1.Reader
 	req  http1.Request
 	resp http1.Response
@@ -46,20 +52,44 @@ func (h *bareHandler) Handle(in *channel.Inbound) {
 }
 
 func (h *bareHandler) take() (*bareServer, error) {
-	h.mu.Lock()
-	if n := len(h.idle); n > 0 {
+	for {
+		h.mu.Lock()
+		n := len(h.idle)
+		if n == 0 {
+			h.mu.Unlock()
+			return dialBare()
+		}
 		s := h.idle[n-1]
 		h.idle = h.idle[:n-1]
 		h.mu.Unlock()
-		return s, nil
+		if s.silent() {
+			return s, nil
+		}
+		s.Close()
 	}
-	h.mu.Unlock()
+}
+
+func dialBare() (*bareServer, error) {
 	conn, err := net.Dial("tcp", backendAddress)
 	if err != nil {
 		return nil, err
 	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
 	// The reader asks for one byte first; in front of a connection without TLS that would be a system call.
-	return &bareServer{Conn: conn, rd: http1.NewReader(bufio.NewReader(conn))}, nil
+	return &bareServer{Conn: conn, raw: raw, rd: http1.NewReader(bufio.NewReader(conn))}, nil
+}
+
+// silent reports whether an idle connection is still open, and brings nothing that nobody asked for.
+func (s *bareServer) silent() (ok bool) {
+	err := s.raw.Control(func(fd uintptr) {
+		s.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		n, err := unix.Poll(s.poll[:], 0)
+		ok = n == 0 && err == nil
+	})
+	return ok && err == nil
 }
 
 func (h *bareHandler) put(s *bareServer) {
@@ -82,6 +112,9 @@ func (s *bareServer) carry(in *channel.Inbound) (err error) {
 		s.head = http1.AppendContentLength(s.head, r.BodyBytes)
 	}
 	s.head = http1.AppendEnd(http1.AppendInward(s.head, r))
+	if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	if _, err := s.Write(s.head); err != nil {
 		return err
 	}
