@@ -40,6 +40,9 @@ func (c *deviceConn) allowWrite(d time.Duration) {
 	}
 }
 
+// others marks a deadline that was set directly, and is not to be moved by who does not know of it.
+const others = -1
+
 // SetReadDeadline sets it at once.
 func (c *deviceConn) SetReadDeadline(t time.Time) error {
 	c.readBy.Store(0)
@@ -48,13 +51,21 @@ func (c *deviceConn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline sets it at once.
 func (c *deviceConn) SetWriteDeadline(t time.Time) error {
-	c.writeBy.Store(0)
+	c.noteWrite(t)
 	return c.Conn.SetWriteDeadline(t)
 }
 
 // SetDeadline sets both at once.
 func (c *deviceConn) SetDeadline(t time.Time) error {
 	c.readBy.Store(0)
-	c.writeBy.Store(0)
+	c.noteWrite(t)
 	return c.Conn.SetDeadline(t)
+}
+
+func (c *deviceConn) noteWrite(t time.Time) {
+	if t.IsZero() {
+		c.writeBy.Store(0)
+	} else {
+		c.writeBy.Store(others)
+	}
 }

@@ -60,3 +60,19 @@ func TestDeadlinesAreSetOnlyWhenTheyWouldBeTooNearOrTooFar(t *testing.T) {
 	within("a read after an interruption", raw.read, 4, time.Second, began)
 	within("a write after an interruption", raw.write, 3, time.Hour, began)
 }
+
+func TestTheFarewellOfTLSKeepsItsDeadline(t *testing.T) {
+	raw := &deadlineConn{}
+	c := &deviceConn{Conn: raw, s: &Server{}, allowance: newAllowance(0)}
+	_, _ = c.Write(nil)
+	_ = c.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	_, _ = c.Write(nil)
+	if n := len(raw.write); n != 2 || time.Until(raw.write[1]) > 5*time.Second {
+		t.Errorf("%d deadlines were set, the last %v away", n, time.Until(raw.write[n-1]))
+	}
+	_ = c.SetWriteDeadline(time.Time{})
+	_, _ = c.Write(nil)
+	if n := len(raw.write); n != 4 || time.Until(raw.write[3]) < 5*time.Second {
+		t.Error("after it, writes have no deadline of their own")
+	}
+}

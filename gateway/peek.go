@@ -107,12 +107,12 @@ func (c *deviceConn) endPeek(ctx context.Context) bool {
 }
 
 // Write keeps back what TLS would say to a channel that it is not for. Who speaks HTTP/2 is given time here, because
-// net/http writes when it wants; a write of HTTP/1.1 has been given it.
+// net/http writes when it wants; a write of HTTP/1.1 has been given it, and the farewell of TLS takes its own.
 func (c *deviceConn) Write(b []byte) (int, error) {
 	if c.peek != nil && c.peek.channel {
 		return len(b), nil
 	}
-	if c.allowance != nil {
+	if c.allowance != nil && c.writeBy.Load() != others {
 		c.allowWrite(policy.DefaultIdleTimeout)
 	}
 	return c.Conn.Write(b)
