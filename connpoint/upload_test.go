@@ -19,7 +19,7 @@ import (
 )
 
 // echoServer is Go's own server, which sends every body back and says how it was framed.
-func echoServer(t *testing.T) *httptest.Server {
+func echoServer(t testing.TB) *httptest.Server {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := io.ReadAll(r.Body)
 		if err != nil {
