@@ -94,12 +94,21 @@ func TestChannelWithinAWebSocketDelaysNoStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.serveOn(s, echo{in.doc.DeviceTrust})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(t.Context(), echo{in.doc.DeviceTrust}) }()
 	waitFor(t, in.exchanger.Ready)
 	began := time.Now()
 	in.stop()
-	<-s.Leaving()
+	over := false
+	select {
+	case <-s.Leaving():
+	case <-served: // the end came as soon as the word, since nothing was under way
+		over = true
+	}
 	s.Close()
+	if !over {
+		<-served
+	}
 	if err := <-in.done; err != nil {
 		t.Error(err)
 	}
