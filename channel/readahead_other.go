@@ -9,4 +9,6 @@ type readAhead struct{}
 
 func newReadAhead(net.Conn) *readAhead { return nil }
 
+func (*readAhead) begin([]byte) {}
+
 func (*readAhead) Read([]byte) (int, error) { return 0, net.ErrClosed }

@@ -22,7 +22,8 @@ type readAhead struct {
 	take       func(fd uintptr) bool // fill, as a value made once
 	buf        *[readAheadBytes]byte // nil while empty
 	start, end int
-	err        error // of the last fill
+	err        error  // of the last fill
+	head       []byte // to be read first
 }
 
 // newReadAhead returns nil for what has no socket.
@@ -40,7 +41,17 @@ func newReadAhead(c net.Conn) *readAhead {
 	return r
 }
 
+// begin has these bytes read before those of the socket.
+func (r *readAhead) begin(head []byte) { r.head = head }
+
 func (r *readAhead) Read(p []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(p, r.head)
+		if r.head = r.head[n:]; len(r.head) == 0 {
+			r.head = nil
+		}
+		return n, nil
+	}
 	if r.buf == nil {
 		if len(p) == 0 {
 			return 0, nil

@@ -39,6 +39,8 @@ func rawSocket(c net.Conn) (syscall.RawConn, bool) {
 			c = t.NetConn()
 		case *batchedConn:
 			c = t.Conn
+		case begun: // not tls.Conn, which has no head
+			c = t.NetConn()
 		case syscall.Conn:
 			raw, err := t.SyscallConn()
 			return raw, err == nil

@@ -1,6 +1,9 @@
 package channel
 
 import (
+	"bytes"
+	"io"
+	"net"
 	"testing"
 
 	"github.com/causeway-gateway/causeway"
@@ -30,5 +33,47 @@ func TestSlotsHaveOneSpelling(t *testing.T) {
 	}
 	if _, ok := ParseALPN([]string{"h2", "http/1.1"}); ok {
 		t.Error("a device's protocols are taken for a channel's")
+	}
+}
+
+type begunConn struct {
+	net.Conn
+	head []byte
+}
+
+func (b *begunConn) NetConn() net.Conn { return b.Conn }
+
+func (b *begunConn) TakeHead() []byte {
+	head := b.head
+	b.head = nil
+	return head
+}
+
+// What was read of a connection before comes first, and the rest by the socket in large pieces.
+func TestBatchedBeginsWithWhatWasRead(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	rest := bytes.Repeat([]byte("rest"), 50_000)
+	go func() {
+		_, _ = client.Write(rest)
+		client.Close()
+	}()
+	head := bytes.Repeat([]byte("head"), 4000)
+	got, err := io.ReadAll(Batched(&begunConn{server, head}))
+	if err != nil || !bytes.Equal(got, append(head, rest...)) {
+		t.Errorf("%d bytes, %v; want %d of the head and %d of the rest", len(got), err, len(head), len(rest))
 	}
 }

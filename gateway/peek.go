@@ -124,6 +124,15 @@ type replayed struct {
 	head []byte
 }
 
+// NetConn and TakeHead let a channel read from the socket itself.
+func (r *replayed) NetConn() net.Conn { return r.Conn }
+
+func (r *replayed) TakeHead() []byte {
+	head := r.head
+	r.head = nil
+	return head
+}
+
 func (r *replayed) Read(p []byte) (int, error) {
 	if len(r.head) == 0 {
 		return r.Conn.Read(p)

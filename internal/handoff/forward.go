@@ -85,4 +85,13 @@ func (c *forwarded) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// NetConn and TakeHead let a channel read from the socket itself.
+func (c *forwarded) NetConn() net.Conn { return c.Conn }
+
+func (c *forwarded) TakeHead() []byte {
+	head := c.head
+	c.head = nil
+	return head
+}
+
 func (c *forwarded) RemoteAddr() net.Addr { return c.source }
