@@ -10,8 +10,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,12 +21,25 @@ import (
 // A fleet is a gateway of two instances on one host, and connection points that each have a host of their own, so
 // that the line between the two can be cut. Only tests in namespaces can have one.
 type fleet struct {
-	name      string // that devices use
-	gateways  []*role
-	points    []*role
-	config    *tls.Config
-	instances []string // host:port for devices
-	turn      atomic.Uint64
+	name     string // that devices use
+	dir      string
+	site     *process
+	flags    []string // of the site, without the gateway's addresses
+	gateways []*role
+	points   []*role
+	config   *tls.Config
+
+	mu        sync.Mutex // guards the fields below
+	instances []string   // host:port for devices
+	turn      int
+}
+
+// next returns the address of the instances in turn.
+func (f *fleet) next() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.turn++
+	return f.instances[f.turn%len(f.instances)]
 }
 
 // A role is a process of a fleet that runs from a folder of its own.
@@ -49,43 +63,60 @@ const (
 // instance.
 func startFleet(t *testing.T, server string, flags ...string) *fleet {
 	t.Helper()
-	f := &fleet{name: fleetName}
-	dir := t.TempDir()
-	state := filepath.Join(dir, "state")
-	args := []string{"site", "run", "--state", state, "--service-name", fleetName, "--port", fleetPort, "--limits-off",
-		"--connection-point", "cp-1", "--connection-point", "cp-2", "--publish", "app=" + server}
-	for n := range 2 {
-		args = append(args, "--gateway-address", fmt.Sprintf("%s%d", gatewayNet, n+1))
-	}
-	site := start(t, command(t, binary, append(args, flags...)...))
-	eventually(t, 30*time.Second, "the site runs", func() bool {
-		if site.ended() {
-			t.Fatalf("site run ended: %v\n%s", site.err, site.out)
-		}
-		return run(t, command(t, binary, "status", "--state", state)).code == 0
-	})
-	for n := range 2 {
-		r := &role{name: fmt.Sprintf("instance %d", n), dir: filepath.Join(dir, fmt.Sprintf("gateway-%d", n))}
-		must(t, "", binary, "site", "export", "gateway", fmt.Sprint(n), r.dir, "--state", state)
-		config := string(readFile(t, r.config()))
-		write(t, r.config(), strings.ReplaceAll(config, `"0.0.0.0:`, fmt.Sprintf(`"%s%d:`, gatewayNet, n+1)))
-		f.gateways = append(f.gateways, r)
-		f.instances = append(f.instances, fmt.Sprintf("%s%d:%s", gatewayNet, n+1, fleetPort))
-		r.start(t)
-		waitForListener(t, r.process, f.instances[n])
+	f := &fleet{name: fleetName, dir: t.TempDir()}
+	f.flags = append([]string{"site", "run", "--state", f.state(), "--service-name", fleetName, "--port", fleetPort, "--limits-off",
+		"--connection-point", "cp-1", "--connection-point", "cp-2", "--publish", "app=" + server}, flags...)
+	f.startSite(t, 2)
+	for range 2 {
+		f.startGateway(t)
 	}
 	for n := range 2 {
 		id := fmt.Sprintf("cp-%d", n+1)
-		r := &role{name: id, dir: filepath.Join(dir, id), host: newPremises(t, n)}
-		must(t, "", binary, "site", "export", "connection-point", id, r.dir, "--state", state)
+		r := &role{name: id, dir: filepath.Join(f.dir, id), host: newPremises(t, n)}
+		must(t, "", binary, "site", "export", "connection-point", id, r.dir, "--state", f.state())
 		f.points = append(f.points, r)
 		r.start(t)
 	}
-	deviceDir := filepath.Join(dir, "device")
-	must(t, "", binary, "device", "cert", "laptop-1", "--out", deviceDir, "--state", state)
-	f.config = deviceConfig(t, deviceDir, filepath.Join(state, "ca.crt"))
+	deviceDir := filepath.Join(f.dir, "device")
+	must(t, "", binary, "device", "cert", "laptop-1", "--out", deviceDir, "--state", f.state())
+	f.config = deviceConfig(t, deviceDir, filepath.Join(f.state(), "ca.crt"))
 	f.waitConnected(t)
 	return f
+}
+
+func (f *fleet) state() string { return filepath.Join(f.dir, "state") }
+
+// startSite starts the site of a gateway with n instances, and returns when it has signed its documents.
+func (f *fleet) startSite(t *testing.T, n int) {
+	t.Helper()
+	args := slices.Clone(f.flags)
+	for i := range n {
+		args = append(args, "--gateway-address", fmt.Sprintf("%s%d", gatewayNet, i+1))
+	}
+	f.site = start(t, command(t, binary, args...))
+	eventually(t, 30*time.Second, "the site runs", func() bool {
+		if f.site.ended() {
+			t.Fatalf("site run ended: %v\n%s", f.site.err, f.site.out)
+		}
+		return strings.Contains(f.site.out.String(), "Ready after") // status would wait for the instances, too
+	})
+}
+
+// startGateway starts the next instance.
+func (f *fleet) startGateway(t *testing.T) {
+	t.Helper()
+	n := len(f.gateways)
+	r := &role{name: fmt.Sprintf("instance %d", n), dir: filepath.Join(f.dir, fmt.Sprintf("gateway-%d", n))}
+	must(t, "", binary, "site", "export", "gateway", fmt.Sprint(n), r.dir, "--state", f.state())
+	config := string(readFile(t, r.config()))
+	write(t, r.config(), strings.ReplaceAll(config, `"0.0.0.0:`, fmt.Sprintf(`"%s%d:`, gatewayNet, n+1)))
+	r.start(t)
+	devices := fmt.Sprintf("%s%d:%s", gatewayNet, n+1, fleetPort)
+	waitForListener(t, r.process, devices)
+	f.gateways = append(f.gateways, r)
+	f.mu.Lock()
+	f.instances = append(f.instances, devices)
+	f.mu.Unlock()
 }
 
 func (r *role) config() string { return filepath.Join(r.dir, "config.yaml") }
@@ -174,7 +205,7 @@ func (f *fleet) startLoad(t *testing.T, l *ledger, n int) *load {
 	t.Helper()
 	d := &load{ledger: l, base: "/app", host: fleetName + ":" + fleetPort, config: f.config}
 	d.dial = func() (net.Conn, error) {
-		return net.DialTimeout("tcp", f.instances[f.turn.Add(1)%uint64(len(f.instances))], attemptPatience)
+		return net.DialTimeout("tcp", f.next(), attemptPatience)
 	}
 	d.start(t, n)
 	return d
@@ -184,7 +215,7 @@ func (f *fleet) startLoad(t *testing.T, l *ledger, n int) *load {
 func prepareNetwork(t *testing.T) {
 	t.Helper()
 	must(t, "", "ip", "link", "set", "lo", "up")
-	for _, ip := range []string{gatewayNet + "1", gatewayNet + "2", ledgerIP} {
+	for _, ip := range []string{gatewayNet + "1", gatewayNet + "2", gatewayNet + "3", ledgerIP} {
 		must(t, "", "ip", "addr", "add", ip+"/32", "dev", "lo")
 	}
 }

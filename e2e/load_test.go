@@ -43,6 +43,8 @@ type load struct {
 	stop     chan struct{}
 	workers  sync.WaitGroup
 	inFlight atomic.Int64
+	// generation of the connections that may be kept
+	generation atomic.Int64
 
 	mu       sync.Mutex // guards the fields below
 	attempts []attempt
@@ -122,11 +124,17 @@ func (d *load) answered() int {
 func (d *load) work(device int) {
 	var kept *deviceConn
 	defer func() { kept.close() }()
+	generation := d.generation.Load()
 	for n := 0; ; n++ {
 		select {
 		case <-d.stop:
 			return
 		default:
+		}
+		if now := d.generation.Load(); now != generation {
+			generation = now
+			kept.close()
+			kept = nil
 		}
 		id := fmt.Sprintf("d%d-%d", device, n)
 		if n%4 == 3 {
