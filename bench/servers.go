@@ -134,6 +134,9 @@ func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
 
 // serveMetrics shows this process's allocations as Causeway's metrics do, and how many requests they were for.
 func serveMetrics(socket string, carried *atomic.Uint64) error {
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) { // of the same program before it was started anew
+		return err
+	}
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
