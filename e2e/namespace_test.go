@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // inNamespaces runs the test again in a process with a network of its own and returns false; in that process it
@@ -21,7 +22,7 @@ func inNamespaces(t *testing.T) bool {
 	if os.Getenv(marker) == "1" {
 		return true
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+long(5*time.Minute, time.Hour).String())
 	cmd.Env = append(os.Environ(), marker+"=1", "CAUSEWAY_E2E_BINARY="+binary)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if uid := os.Geteuid(); uid != 0 {
