@@ -1,8 +1,14 @@
 package gateway
 
 import (
+	"bytes"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/internal/metrictest"
 )
 
@@ -12,4 +18,41 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	metrictest.Documented(t, "../docs/monitoring.md", "causeway_gateway_", append(r.Collectors, collector{})...)
+}
+
+// channelsOf is a backend with channels to tell of.
+type channelsOf struct {
+	*fakeBackend
+	status []channel.SetStatus
+}
+
+func (c channelsOf) Status() []channel.SetStatus { return c.status }
+
+func TestChannelsAreCounted(t *testing.T) {
+	in := prepare(t)
+	in.Server.exchanger = channelsOf{in.backend, []channel.SetStatus{{
+		ConnectionPoint: "cp-1", Connections: 2, RoundTrip: 250 * time.Millisecond, Streams: 3, Requests: 4, BytesIn: 5, BytesOut: 6,
+		CreditStalls: 7, QueuedBytes: 8, BulkConnections: 5, BulkUsed: 1, Dials: 9,
+	}}}
+	families, err := in.Server.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&got, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{
+		`bulk_connections{connection_point="cp-1",state="idle"} 4`, `bulk_connections{connection_point="cp-1",state="in_use"} 1`,
+		`bytes_total{connection_point="cp-1",direction="answer"} 5`, `bytes_total{connection_point="cp-1",direction="request"} 6`,
+		`connections{connection_point="cp-1"} 2`, `credit_stalls_total{connection_point="cp-1"} 7`, `dials_total{connection_point="cp-1"} 9`,
+		`memory_budget_bytes 1.048576e+06`, `memory_used_bytes 4096`, `queued_bytes{connection_point="cp-1"} 8`,
+		`requests_total{connection_point="cp-1"} 4`, `round_trip_seconds{connection_point="cp-1"} 0.25`, `streams{connection_point="cp-1"} 3`,
+	} {
+		if want = "causeway_gateway_channel_" + want + "\n"; !strings.Contains(got.String(), want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
 }
