@@ -184,13 +184,17 @@ func (s *slotSet) replace(ctx context.Context, old *slotSet) {
 func (s *slotSet) keep(ctx context.Context, index int) {
 	log := s.log.With("connection", index)
 	var wait backoff
+	failed := 0 // rounds of dials, one after the other
 	// Of the last warning: a gateway that is away for long gets a line a minute, or when the cause is another.
 	var told time.Time
 	var cause string
 	for {
-		up, err := s.connect(ctx, index, log)
+		up, err := s.connect(ctx, index, s.round(failed), log)
 		if ctx.Err() != nil {
 			return
+		}
+		if failed++; up > 0 {
+			failed = 0
 		}
 		if up >= lasted {
 			wait.reset()
@@ -235,8 +239,8 @@ var errLeaving = errors.New("the gateway instance goes away")
 
 // connect makes one connection and serves it until it is lost, the gateway leaves, or ctx ends; meanwhile it may move to a
 // better transport. It returns how long there was a connection.
-func (s *slotSet) connect(ctx context.Context, index int, log *slog.Logger) (up time.Duration, err error) {
-	r, err := s.race(ctx, s.order(), index)
+func (s *slotSet) connect(ctx context.Context, index int, by []Transport, log *slog.Logger) (up time.Duration, err error) {
+	r, err := s.race(ctx, by, index)
 	if err != nil {
 		return 0, err
 	}
@@ -370,7 +374,7 @@ func (s *slotSet) dialBulk(ctx context.Context) (net.Conn, channel.Hello, error)
 	if err != nil {
 		return nil, channel.Hello{}, err
 	}
-	conn, err := s.reach(ctx, s.order()[0], own)
+	conn, err := s.reach(ctx, s.order()[0], own, func() {})
 	if err != nil {
 		return nil, channel.Hello{}, err
 	}

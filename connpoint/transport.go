@@ -51,9 +51,13 @@ func ParseTransports(list []string) ([]Transport, error) {
 const (
 	// dialTimeout bounds a try of one transport: name look-up, TCP, proxy and TLS.
 	dialTimeout = 10 * time.Second
-	// nextAfter is how long one transport is tried before the next one is tried beside it. A network that drops what it
-	// does not like must not cost more than that.
+	// nextAfter is how long one transport may make no progress before the next one is tried beside it. A network that drops
+	// what it does not like must not cost more than that. Progress is to be connected: what comes then may have to wait for
+	// its turn at a gateway that was away.
 	nextAfter = 3 * time.Second
+	// fullRound is in how many rounds of dials that all failed the other transports are tried, too: in the first, and then
+	// in one of so many. An instance that is down answers on none, and its siblings should not be asked in vain all the time.
+	fullRound = 4
 	// defaultReturnEvery is how long a channel stays on a lesser transport before the better ones are tried again.
 	defaultReturnEvery = time.Minute
 )
@@ -68,8 +72,8 @@ func (a aim) place(t Transport) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// reach connects to the instance by one transport and makes TLS with it.
-func (s *slotSet) reach(ctx context.Context, t Transport, own *tls.Certificate) (*tls.Conn, error) {
+// reach connects to the instance by one transport and makes TLS with it. It calls progress once it is connected.
+func (s *slotSet) reach(ctx context.Context, t Transport, own *tls.Certificate, progress func()) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	place, trust := s.aim.place(t), s.trust.Load()
@@ -77,6 +81,7 @@ func (s *slotSet) reach(ctx context.Context, t Transport, own *tls.Certificate) 
 	if err != nil {
 		return nil, err
 	}
+	progress()
 	config := trust.config(own)
 	switch t {
 	case SinglePort:
@@ -158,14 +163,15 @@ func (s *slotSet) race(ctx context.Context, order []Transport, index int) (reach
 		err error
 	}
 	results := make(chan result, len(order))
-	waiting := make(map[Transport]time.Time) // since when
+	waiting := make(map[Transport]time.Time)    // since when
+	progress := make(chan struct{}, len(order)) // of any that is waited for
 	begun := 0
 	begin := func() {
 		t := order[begun]
 		begun++
 		waiting[t] = time.Now()
 		s.owner.work.Go(func() {
-			session, err := s.try(ctx, t, index)
+			session, err := s.try(ctx, t, index, func() { progress <- struct{}{} })
 			results <- result{reached{session, t}, err}
 		})
 	}
@@ -180,6 +186,8 @@ func (s *slotSet) race(ctx context.Context, order []Transport, index int) (reach
 				begin()
 				timer.Reset(nextAfter)
 			}
+		case <-progress:
+			timer.Reset(nextAfter)
 		case r := <-results:
 			delete(waiting, r.transport)
 			if r.err == nil {
@@ -238,12 +246,12 @@ func (f failures) Error() string {
 func (f failures) Unwrap() []error { return f }
 
 // try makes a session by one transport: connected, both sides proven, welcomed, and by the instance that is meant.
-func (s *slotSet) try(ctx context.Context, t Transport, index int) (*channel.Session, error) {
+func (s *slotSet) try(ctx context.Context, t Transport, index int, progress func()) (*channel.Session, error) {
 	own, err := s.owner.certs.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := s.reach(ctx, t, own)
+	conn, err := s.reach(ctx, t, own, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -258,6 +266,15 @@ func (s *slotSet) try(ctx context.Context, t Transport, index int) (*channel.Ses
 			welcome.Instance, welcome.Slot, s.aim.instance.ID, s.aim.instance.Slot)
 	}
 	return session, nil
+}
+
+// round is the transports that are tried together, after so many rounds that failed.
+func (s *slotSet) round(failed int) []Transport {
+	order := s.order()
+	if failed%fullRound != 0 {
+		return order[:1]
+	}
+	return order
 }
 
 // order is the transports in the order in which a lost connection tries them: what worked last is the first.

@@ -251,6 +251,62 @@ func TestSilentTransportsAreGivenUpSoon(t *testing.T) {
 	})
 }
 
+// Who is connected has another nextAfter: a gateway lets those that come back begin one after the other.
+func TestConnectedTransportHasMoreTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var began []time.Duration
+		var ends []net.Conn
+		start := time.Now()
+		s := raceSet(t, func(ctx context.Context, _ string) (net.Conn, error) {
+			mu.Lock()
+			began = append(began, time.Since(start))
+			mu.Unlock()
+			if !sleep(ctx, 2*time.Second) {
+				return nil, ctx.Err()
+			}
+			a, b := net.Pipe()
+			mu.Lock()
+			ends = append(ends, b)
+			mu.Unlock()
+			return a, nil
+		})
+		if _, err := s.race(t.Context(), []Transport{SlotPort, SinglePort}, 0); err == nil {
+			t.Error("a channel to nobody")
+		}
+		if len(began) != 2 || began[1] != 2*time.Second+nextAfter {
+			t.Errorf("the transports were begun after %v, want the second %s after the first was connected", began, nextAfter)
+		}
+		for _, c := range ends {
+			c.Close()
+		}
+		s.owner.work.Wait()
+	})
+}
+
+// An instance that is down is not asked for by every way all the time.
+func TestOtherTransportsRestWhileNoneAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		dials := make(map[string]int)
+		s := raceSet(t, func(_ context.Context, address string) (net.Conn, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			dials[address]++
+			return nil, errors.New("connection refused")
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		s.owner.work.Go(func() { s.keep(ctx, 0) })
+		time.Sleep(10 * time.Minute)
+		cancel()
+		s.owner.work.Wait()
+		slot, single := dials["gw.test:10124"], dials["gw.test:443"]
+		if single == 0 || single > slot*2/fullRound+2 || slot < 100 {
+			t.Errorf("%d dials of the slot's port, %d of the devices', want two of these in %d rounds", slot, single, fullRound)
+		}
+	})
+}
+
 // What fails at once makes nobody wait at all.
 func TestRefusedTransportsAreGivenUpAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,7 +11,7 @@ const (
 	// paceRate is how many channel handshakes are begun in a second, paceBurst how many at once after a while without
 	// any. A hundred connection points that lost this instance together are back within two seconds, and devices keep
 	// most of the processor meanwhile: each handshake signs, verifies and reads documents.
-	paceRate  = 100
+	paceRate  = 150
 	paceBurst = 32
 )
 
