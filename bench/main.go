@@ -48,7 +48,7 @@ func main() {
 	flag.StringVar(&o.work, "work", "bench/work", "`folder` for configurations, logs and keys")
 	from := flag.String("from", "", "measure nothing; write RESULTS.md again from this results.json `file`")
 	quick := flag.Bool("quick", false, "one short round, to see that everything works")
-	flag.BoolVar(&o.goals, "goals", false, "only what the table of goals needs (about 20 minutes; everything takes an hour)")
+	flag.BoolVar(&o.goals, "goals", false, "only what the table of goals needs (about 20 minutes; everything takes 75)")
 	flag.Parse()
 	if *quick {
 		o.rounds, o.duration, o.idle = 1, time.Second, 500
