@@ -49,6 +49,12 @@ func TestMutatedFramesHarmNobodyElse(t *testing.T) {
 			beside()
 		}
 	})
+	t.Run("on a bulk connection", func(t *testing.T) {
+		for range mutantConns / 5 {
+			b.attackBulk(t, mutate(random, framesOfABulkConnection()))
+			beside()
+		}
+	})
 	t.Run("from a gateway", func(t *testing.T) {
 		for range mutantConns {
 			attackSession(t, inside, mutate(random, framesOfAGateway()))
@@ -61,22 +67,52 @@ func TestMutatedFramesHarmNobodyElse(t *testing.T) {
 // attackPool joins as a connection point, is given requests, and sends frames. Then it goes.
 func (b *bed) attackPool(t *testing.T, frames [][]byte) {
 	t.Helper()
-	cp, gw := tlsPair(t)
-	served := make(chan error, 1)
-	go func() { served <- b.pool.Serve(t.Context(), gw) }()
-	l := newLink(cp, slog.New(slog.DiscardHandler), newBudget(0), time.Hour, time.Minute)
-	if err := l.sendHello(Hello{MinVersion: minVersion, MaxVersion: maxVersion, ConnectionPoint: "bad", Set: "bad"}); err != nil {
-		t.Fatal(err)
+	a := b.attack(t)
+	sendFrames(a.conn, frames)
+	a.wait()
+}
+
+// attackBulk does the same on a bulk connection, to which the answer of its first request has moved.
+func (b *bed) attackBulk(t *testing.T, frames [][]byte) {
+	t.Helper()
+	a := b.attack(t)
+	bulk, served := b.sayHello(t, Hello{MinVersion: minVersion, MaxVersion: maxVersion, ConnectionPoint: "bad", Set: "bad", Plane: PlaneBulk, Bulk: 1})
+	var reader sync.WaitGroup
+	reader.Go(func() { _, _ = io.Copy(io.Discard, a.conn) })
+	head := append(number(uint32(len(okHead))), okHead...)
+	for _, f := range [][]byte{rawFrame(1, frameAnswer, false, head), rawFrame(1, frameMove, false, number(1))} {
+		if _, err := a.conn.Write(f); err != nil {
+			t.Error(err)
+		}
 	}
-	if _, err := l.readWelcome(t.Context(), time.Minute); err != nil {
-		t.Fatal(err)
-	}
+	sendFrames(bulk, frames)
+	<-served
+	closeNow(a.conn)
+	reader.Wait()
+	a.wait()
+}
+
+// An attacker is a connection point that was admitted, with requests under way.
+type attacker struct {
+	conn     net.Conn
+	served   chan error
+	requests sync.WaitGroup
+}
+
+func (a *attacker) wait() {
+	<-a.served
+	a.requests.Wait()
+}
+
+func (b *bed) attack(t *testing.T) *attacker {
+	t.Helper()
+	a := &attacker{}
+	a.conn, a.served = b.sayHello(t, Hello{MinVersion: minVersion, MaxVersion: maxVersion, ConnectionPoint: "bad", Set: "bad"})
 	waitFor(t, "channel up", func() bool { return len(*b.pool.open.Load()) == 2 })
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var requests sync.WaitGroup
-	for i := range 4 { // some of them are for us
-		requests.Go(func() {
+	for i := range 4 { // some of them are for the attacker
+		a.requests.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
 			r := get("/")
 			if i%2 == 1 {
 				r = post(bytes.NewReader(make([]byte, 100_000)), 100_000)
@@ -87,9 +123,26 @@ func (b *bed) attackPool(t *testing.T, frames [][]byte) {
 			}
 		})
 	}
-	sendFrames(cp, frames)
-	<-served
-	requests.Wait()
+	waitFor(t, "the attacker has a request", func() bool {
+		return slices.ContainsFunc(b.pool.Status(), func(st SetStatus) bool { return st.ConnectionPoint == "bad" && st.Streams > 0 })
+	})
+	return a
+}
+
+// sayHello joins and reads the welcome.
+func (b *bed) sayHello(t *testing.T, h Hello) (cp net.Conn, served chan error) {
+	t.Helper()
+	cp, gw := tlsPair(t)
+	served = make(chan error, 1)
+	go func() { served <- b.pool.Serve(t.Context(), gw) }()
+	l := newLink(cp, slog.New(slog.DiscardHandler), newBudget(0), time.Hour, time.Minute)
+	if err := l.sendHello(h); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.readWelcome(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	return cp, served
 }
 
 // attackSession plays the gateway to a session that serves.
@@ -166,6 +219,16 @@ func framesOfAConnectionPoint() [][]byte {
 		rawFrame(5, frameReset, false, []byte{0, 102, 2}), rawFrame(1, frameOffer, false, number(1)), rawFrame(1, frameMove, false, number(1)),
 		rawFrame(0, frameDocument, true, []byte(`{"kind":"gateway"}`)), rawFrame(0, frameLeave, false, []byte{leaveAnnounce}),
 		rawFrame(0, frameOptional, false, body), rawFrame(1, frameOptional+1, true, body), rawFrame(0, frameHello, false, []byte("{}")),
+	}
+}
+
+// framesOfABulkConnection are what a gateway gets to read on one.
+func framesOfABulkConnection() [][]byte {
+	body := bytes.Repeat([]byte("body "), 5000)
+	return [][]byte{
+		rawFrame(0, framePing, false), rawFrame(1, frameData, false, body), rawFrame(1, frameData, false), rawFrame(1, frameData, false, body),
+		rawFrame(0, framePing, false), rawFrame(1, frameTrailers, true, []byte("X-Sum: 1\r\n")), rawFrame(1, frameData, true, body),
+		rawFrame(2, frameData, false, body), rawFrame(0, frameFree, false), rawFrame(0, frameOptional, false, body),
 	}
 }
 
