@@ -400,3 +400,35 @@ func (s *squid) accessLog(t *testing.T) string {
 	}
 	return string(data)
 }
+
+// TestUpTakesNoChannelsFromElsewhere comes from another host, whose connections to the slots' ports `up` refuses: the
+// devices' port must be no way around that.
+func TestUpTakesNoChannelsFromElsewhere(t *testing.T) {
+	if !inNamespaces(t) {
+		return
+	}
+	elsewhere := newInsideHost(t)
+	must(t, "", "ip", "link", "set", "lo", "up")
+	s := upIn(t, filepath.Join(t.TempDir(), "state"), outsideIP)
+	hello := []string{"s_client", "-connect", outsideIP + ":" + sitePort, "-alpn", "causeway-channel/1/0"}
+	if got := run(t, command(t, "openssl", hello...)); !strings.Contains(got.stdout, "BEGIN CERTIFICATE") {
+		t.Fatalf("from this host no instance answers either, so this test would show nothing:\n%s%s", got.stdout, got.stderr)
+	}
+	if got := run(t, elsewhere.command(t, "openssl", hello...)); strings.Contains(got.stdout, "BEGIN CERTIFICATE") {
+		t.Errorf("an instance answers a channel from elsewhere:\n%s", got.stdout)
+	}
+	got := run(t, elsewhere.command(t, "curl", "--silent", "--http1.1", "--max-time", "30", "--cacert", s.CAFile, "--include", "--no-buffer",
+		"-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+		"-H", "Sec-WebSocket-Protocol: causeway-channel.1", "https://"+outsideIP+":"+sitePort+"/causeway-channel/1/0"))
+	if got.code == 28 { // time is over: somebody waits for our hello
+		t.Errorf("a WebSocket from elsewhere is kept:\n%s", got.stdout)
+	}
+	if !strings.Contains(got.stdout, "101 Switching Protocols") {
+		t.Errorf("the WebSocket was not made, so this shows nothing: %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+	// Devices from elsewhere are served as ever.
+	if got := run(t, elsewhere.command(t, "curl", "--silent", "--fail", "--max-time", "20", "--cacert", s.CAFile, "--cert", s.DeviceCertFile, "--key", s.DeviceKeyFile,
+		"--output", "/dev/null", s.publishedURL(t, "sample")+"/")); got.code != 0 {
+		t.Errorf("a device from elsewhere: exit status %d, %s", got.code, got.stderr)
+	}
+}
