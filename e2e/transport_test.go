@@ -352,8 +352,11 @@ type squid struct {
 func newSquid(t *testing.T) *squid {
 	t.Helper()
 	s := &squid{dir: t.TempDir()}
-	for dir := s.dir; dir != os.TempDir() && len(dir) > 4; dir = filepath.Dir(dir) {
-		_ = os.Chmod(dir, 0o777) // it becomes a user of its own where root starts it
+	// It becomes a user of its own where root starts it, and writes its logs as that.
+	for dir, mode := range map[string]os.FileMode{filepath.Dir(s.dir): 0o755, s.dir: 0o777} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
 	}
 	password := strings.TrimSpace(must(t, "", "openssl", "passwd", "-apr1", "right-secret"))
 	write(t, filepath.Join(s.dir, "users"), "cp:"+password+"\n")
