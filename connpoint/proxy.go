@@ -56,6 +56,18 @@ func (p *Proxy) proxyFor(place string) (*url.URL, error) {
 	return rules.ProxyFunc()(&url.URL{Scheme: "https", Host: place})
 }
 
+// proxyName is the proxy that a place is reached through, for people; empty for none.
+func (a *Agent) proxyName(place string) string {
+	if a.Proxy == nil {
+		return ""
+	}
+	u, err := a.Proxy.proxyFor(place)
+	if err != nil || u == nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // maxProxyAnswerBytes bounds what a proxy may say before the connection is ours.
 const maxProxyAnswerBytes = 16 << 10
 
