@@ -326,6 +326,9 @@ func (s *slotSet) logUp(t Transport, log *slog.Logger) {
 	failures := s.failuresLocked(t)
 	s.mu.Unlock()
 	attrs := []any{"address", s.aim.place(t), "transport", string(t)}
+	if proxy := s.owner.agent.proxyName(s.aim.place(t)); proxy != "" {
+		attrs = append(attrs, "proxy", proxy)
+	}
 	if len(failures) == 0 {
 		log.Info("channel up", attrs...)
 		return
@@ -488,6 +491,7 @@ type ChannelStatus struct {
 	Address   string               `json:"address"`
 	State     string               `json:"state"`               // Connected, Disconnected
 	Transport Transport            `json:"transport,omitempty"` // in use; of several the last in preference
+	Proxy     string               `json:"proxy,omitempty"`     // on the way
 	Better    []TransportFailure   `json:"better_failed,omitempty"`
 	Connected int                  `json:"connected"`
 	Wanted    int                  `json:"wanted"`
@@ -553,6 +557,7 @@ func (s *slotSet) status() ChannelStatus {
 		}
 	}
 	st.Address = s.aim.place(cmp.Or(st.Transport, all[0]))
+	st.Proxy = s.owner.agent.proxyName(st.Address)
 	st.Better = s.failuresLocked(st.Transport)
 	slices.SortFunc(st.Sessions, func(x, y channel.SessionStatus) int { return x.Since.Compare(y.Since) })
 	return st

@@ -536,6 +536,9 @@ func TestEachTransportGoesThroughAProxy(t *testing.T) {
 				if got := p.tunnelled(); !slices.Contains(got, want) {
 					t.Errorf("tunnels to %v, want %s", got, want)
 				}
+				if _, st := transportOf(a); st.Proxy != a.Proxy.URL || !strings.Contains(s.log(), "proxy="+st.Proxy) {
+					t.Errorf("status and log do not name the proxy: %q", st.Proxy)
+				}
 				stop()
 				if strings.Contains(s.log(), "right") {
 					t.Error("the log holds the password")
