@@ -142,6 +142,16 @@ func (b *bulkConn) fail(err error) {
 	b.smu.Unlock()
 }
 
+// done tells the stream that uses the connection that the gateway has done with it. Only the stream gives the connection
+// back, or its end could end another's.
+func (b *bulkConn) done() {
+	if !b.lent() {
+		b.fail(violation("free of a bulk connection that no stream uses"))
+		return
+	}
+	signal(b.free)
+}
+
 // Interrupt ends the connection because the stream that uses it ended.
 func (b *bulkConn) Interrupt() { b.fail(errUnused) }
 

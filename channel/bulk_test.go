@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -534,4 +535,25 @@ func TestBulkConnectionsGoWhenNobodyAsksForThem(t *testing.T) {
 		cancel()
 		work.Wait()
 	})
+}
+
+// TestABulkConnectionStaysWithItsStreamUntilThatLetsGo has a handler go on for a while when its answer is complete, and
+// another large answer come meanwhile. Each has to learn of its own end, or a stream of it stays for ever.
+func TestABulkConnectionStaysWithItsStreamUntilThatLetsGo(t *testing.T) {
+	serve, linger := serveBlob(blob(1<<20)), make(chan struct{})
+	b, p := newBulkBed(t, func(in *Inbound) {
+		serve(in)
+		if strings.Contains(string(in.Head()), "/first") {
+			<-linger
+		}
+	})
+	b.warm(t)
+	for _, path := range []string{"/first", "/second"} {
+		if err := b.pool.Exchange(t.Context(), get(path), &recorder{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(linger)
+	waitFor(t, "no stream is left", func() bool { return p.session.Status().Streams == 0 })
+	b.idle(t)
 }

@@ -148,6 +148,8 @@ func (in *Inbound) settleBulk() {
 	default:
 		select {
 		case <-c.free:
+			_ = in.stream.ride(nil) // first: from then on it serves another
+			k.pool.freed(c)
 		case <-c.ended:
 		}
 	}

@@ -184,7 +184,7 @@ func (b *Bulk) keep(ctx context.Context, dial BulkDial) {
 	b.idle = append(b.idle, c)
 	b.mu.Unlock()
 	// Bodies that ride on it outlive ctx by the time of draining, and end it with themselves.
-	err = c.run(context.WithoutCancel(ctx), func() { b.freed(c) })
+	err = c.run(context.WithoutCancel(ctx), c.done)
 	b.lost(c)
 	b.cfg.Logger.Debug("bulk connection ended", "bulk", c.number, "err", err)
 }
@@ -236,12 +236,8 @@ func (b *Bulk) refused(ctx context.Context, err error) {
 	}
 }
 
-// freed takes a connection back that the gateway has done with.
+// freed takes a connection back that its stream has given up, and that the gateway has done with or never used.
 func (b *Bulk) freed(c *bulkConn) {
-	if !c.lent() {
-		c.fail(violation("free of a bulk connection that no stream uses"))
-		return
-	}
 	c.unlend()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -253,11 +249,7 @@ func (b *Bulk) freed(c *bulkConn) {
 	if b.closing {
 		c.Interrupt()
 	}
-	signal(c.free)
 }
-
-// unused takes a connection back that was offered and not moved to.
-func (b *Bulk) unused(c *bulkConn) { b.freed(c) }
 
 // lost counts a connection out.
 func (b *Bulk) lost(c *bulkConn) {
