@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,7 +118,8 @@ type instance struct {
 	work sync.WaitGroup
 	cert []byte
 
-	config *tls.Config // of its channels
+	config *tls.Config                  // of its channels
+	next   atomic.Pointer[channel.Pool] // of the process that comes after this one; nil before it is there
 
 	mu      sync.Mutex
 	welcome channel.Welcome
@@ -154,7 +156,7 @@ func (s *site) newInstance(slot causeway.Slot, id causeway.InstanceID, ca *testC
 				defer raw.Close()
 				c := tls.Server(channel.Batched(raw), config)
 				if c.HandshakeContext(ctx) == nil {
-					_ = i.pool.Serve(ctx, c)
+					_ = cmp.Or(i.next.Load(), i.pool).Serve(ctx, c)
 				}
 			})
 		}
@@ -273,6 +275,11 @@ func (d *device) Trailers(fields []byte) error   { d.trailers, d.last = string(f
 // exchange sends one request through the instance as a device would.
 func (s *site) exchange(i *instance, method, target string, body []byte, known bool) (*device, error) {
 	s.t.Helper()
+	return s.exchangeOn(i.pool, method, target, body, known)
+}
+
+func (s *site) exchangeOn(pool *channel.Pool, method, target string, body []byte, known bool) (*device, error) {
+	s.t.Helper()
 	der, _ := s.ca.issue(s.t, "pc-1", nil)
 	p := channel.NewPrincipal(1, identity.EncodeEvidence([][]byte{der}), "203.0.113.9:50000")
 	defer p.Close()
@@ -287,7 +294,7 @@ func (s *site) exchange(i *instance, method, target string, body []byte, known b
 	}
 	req.Head = []byte(head + "\r\n")
 	d := new(device)
-	return d, i.pool.Exchange(s.t.Context(), req, d)
+	return d, pool.Exchange(s.t.Context(), req, d)
 }
 
 func TestAgentCarriesRequests(t *testing.T) {

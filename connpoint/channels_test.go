@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -155,6 +157,66 @@ func TestMovedInstanceIsLeftForItsNewAddressOnlyWhenThatAnswers(t *testing.T) {
 			t.Error("the new channels say that they are of another connection point's process")
 		}
 	}
+}
+
+// An instance says that it goes away: the channels to its successor are there before the old ones end, what comes meanwhile
+// goes over the new ones, and what is under way is finished.
+func TestInstanceThatLeavesIsFollowedByItsSuccessor(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/slow") {
+			close(begun)
+			<-release
+		}
+	}))
+	t.Cleanup(srv.Close)
+	s := newSite(t, srv.URL)
+	i := s.newInstance(0, "i-1", s.ca, testService)
+	s.doc.Gateways = []signed.Gateway{s.gateway("gw", i)}
+	s.publish()
+	run(t, s.agent())
+	await(t, "channels", func() bool { return i.connections() == 2 })
+	slow := make(chan error, 1)
+	go func() {
+		d, err := s.exchange(i, "GET", "/app/slow", nil, true)
+		if err == nil && !strings.HasPrefix(d.head, "HTTP/1.1 200") {
+			err = errors.New(d.head)
+		}
+		slow <- err
+	}()
+	<-begun
+
+	next := channel.NewPool(channel.PoolConfig{Gatekeeper: i, Logger: quietLogger()})
+	i.next.Store(next)
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		i.pool.Drain(t.Context())
+	}()
+	connections := func() (n int) {
+		for _, set := range next.Status() {
+			n += set.Connections
+		}
+		return n
+	}
+	await(t, "channels to the successor", func() bool { return connections() == 2 })
+	for range 20 {
+		if d, err := s.exchangeOn(next, "GET", "/app/x", nil, true); err != nil || !strings.HasPrefix(d.head, "HTTP/1.1 200") {
+			t.Errorf("a request that came meanwhile: %q, %v", d.head, err)
+		}
+	}
+	select {
+	case err := <-slow:
+		t.Errorf("what was under way ended before its server answered: %v", err)
+	case <-drained:
+		t.Error("the instance takes itself for drained while a request is under way")
+	default:
+	}
+	close(release)
+	if err := <-slow; err != nil {
+		t.Errorf("what was under way: %v", err)
+	}
+	<-drained
 }
 
 // What the document no longer names must not live on because its successor is away.
