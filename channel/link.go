@@ -27,7 +27,8 @@ const (
 )
 
 const (
-	readBufferBytes = 64 << 10
+	// readBufferBytes is a TLS record: what lies below gives no more at a time, and every idle link holds it.
+	readBufferBytes = 16 << 10
 	// maxPendingBytes is how much output may wait behind the write under way before senders of body wait too.
 	maxPendingBytes = 256 << 10
 	// maxPendingControlBytes is the same for frames that never wait. A peer that makes us answer more than
