@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +63,7 @@ func TestUpTakesChannelsOnTheDevicesPort(t *testing.T) {
 	for _, transport := range []string{"single-port", "websocket"} {
 		t.Run(transport, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "point")
-			copyTree(t, filepath.Join(s.state, "connection-points", s.ConnectionPoints[0].ID), dir)
+			copyPoint(t, filepath.Join(s.state, "connection-points", s.ConnectionPoints[0].ID), dir)
 			point := start(t, command(t, binary, "connection-point", "run", "--config", filepath.Join(dir, "config.yaml"), "--transport", transport))
 			eventually(t, 20*time.Second, "channels to all instances", func() bool {
 				if point.ended() {
@@ -92,37 +93,38 @@ func TestUpTakesChannelsOnTheDevicesPort(t *testing.T) {
 	}
 }
 
-// copyTree copies a folder of a role that runs elsewhere.
-func copyTree(t *testing.T, from, to string) {
+// copyPoint copies what a connection point needs from the folder of one that runs.
+func copyPoint(t *testing.T, from, to string) {
 	t.Helper()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil && !strings.Contains(err.Error(), "run.sock") {
-		t.Fatal(err)
-	}
 	for _, name := range []string{"config.yaml", "tls.crt", "tls.key", "documents/connection-point.json"} {
-		data := readFile(t, filepath.Join(from, name))
-		write(t, filepath.Join(to, name), string(data))
-	}
-	if err := os.RemoveAll(filepath.Join(to, "run.sock")); err != nil {
-		t.Fatal(err)
+		write(t, filepath.Join(to, name), string(readFile(t, filepath.Join(from, name))))
 	}
 }
 
 // An outerSite is a site on the premises with two gateway instances outside, one of them at an IPv6 address.
 type outerSite struct {
+	addresses  []string // of the instances, by slot
 	inside     *host
+	gateways   []*process
 	state, dir string
 	deviceDir  string
 	name, port string
 	point      string // folder of the connection point
 }
 
-const outsideIP6 = "fd77::1"
+// Further addresses of the host outside.
+const (
+	outsideIP6 = "fd77::1"
+	otherIP    = "10.77.0.3"
+)
 
-func newOuterSite(t *testing.T) *outerSite {
+// newOuterSite makes one whose instances are at these addresses.
+func newOuterSite(t *testing.T, addresses ...string) *outerSite {
 	t.Helper()
-	o := &outerSite{inside: newInsideHost(t), dir: t.TempDir(), name: "gateway.example.test", port: "8443"}
+	o := &outerSite{addresses: addresses, inside: newInsideHost(t), dir: t.TempDir(), name: "gateway.example.test", port: "8443"}
 	must(t, "", "ip", "link", "set", "lo", "up")
 	must(t, "", "ip", "-6", "addr", "add", outsideIP6+"/64", "dev", "outside", "nodad")
+	must(t, "", "ip", "addr", "add", otherIP+"/24", "dev", "outside")
 	o.inside.must(t, "ip", "-6", "addr", "add", "fd77::2/64", "dev", "inside", "nodad")
 	o.state, o.deviceDir, o.point = filepath.Join(o.dir, "state"), filepath.Join(o.dir, "device"), filepath.Join(o.dir, "point")
 	root := filepath.Join(o.dir, "www")
@@ -132,23 +134,23 @@ func newOuterSite(t *testing.T) *outerSite {
 	eventually(t, 20*time.Second, "the server answers inside", func() bool {
 		return run(t, o.inside.command(t, "curl", "--silent", "--fail", "http://127.0.0.1:8080/hello")).code == 0
 	})
-	site := start(t, o.inside.command(t, binary, "site", "run", "--state", o.state, "--gateway-address", outsideIP, "--gateway-address", outsideIP6,
-		"--service-name", o.name, "--port", o.port, "--publish", "app=http://127.0.0.1:8080"))
+	args := []string{"site", "run", "--state", o.state, "--service-name", o.name, "--port", o.port, "--publish", "app=http://127.0.0.1:8080"}
+	for _, a := range addresses {
+		args = append(args, "--gateway-address", a)
+	}
+	site := start(t, o.inside.command(t, binary, args...))
 	eventually(t, 20*time.Second, "the site runs", func() bool {
 		if site.ended() {
 			t.Fatalf("site run ended: %v\n%s", site.err, site.out)
 		}
 		return run(t, o.inside.command(t, binary, "status", "--state", o.state)).code == 0
 	})
-	for slot, listen := range []string{outsideIP, outsideIP6} {
+	for slot, listen := range addresses {
 		dir := filepath.Join(o.dir, fmt.Sprint("gateway-", slot))
 		o.inside.must(t, binary, "site", "export", "gateway", fmt.Sprint(slot), dir, "--listen", listen, "--state", o.state)
 		gateway := start(t, command(t, binary, "gateway", "run", "--config", filepath.Join(dir, "config.yaml")))
-		at := listen
-		if strings.Contains(at, ":") {
-			at = "[" + at + "]"
-		}
-		waitForListener(t, gateway, at+":"+o.port)
+		waitForListener(t, gateway, net.JoinHostPort(listen, o.port))
+		o.gateways = append(o.gateways, gateway)
 	}
 	o.inside.must(t, binary, "site", "export", "connection-point", "cp-1", o.point, "--state", o.state)
 	o.inside.must(t, binary, "device", "cert", "laptop-1", "--out", o.deviceDir, "--state", o.state)
@@ -164,9 +166,12 @@ func (o *outerSite) connect(t *testing.T, flags ...string) *process {
 // status asks the connection point, whose socket is a file.
 func (o *outerSite) status(t *testing.T) pointStatus { return statusOf(t, o.point) }
 
-// served asks both instances as a device does.
+// served asks every instance as a device does.
 func (o *outerSite) served(t *testing.T) bool {
-	for _, ip := range []string{outsideIP, "[" + outsideIP6 + "]"} {
+	for _, ip := range o.addresses {
+		if strings.Contains(ip, ":") {
+			ip = "[" + ip + "]"
+		}
 		got := run(t, command(t, "curl", "--silent", "--fail", "--max-time", "10", "--resolve", o.name+":"+o.port+":"+ip,
 			"--cacert", filepath.Join(o.state, "ca.crt"), "--cert", filepath.Join(o.deviceDir, "device.crt"), "--key", filepath.Join(o.deviceDir, "device.key"),
 			"https://"+o.name+":"+o.port+"/app/hello"))
@@ -214,7 +219,7 @@ func TestChannelsFallBackAndReturn(t *testing.T) {
 	if !inNamespaces(t) {
 		return
 	}
-	o := newOuterSite(t)
+	o := newOuterSite(t, outsideIP, outsideIP6)
 	config := filepath.Join(o.point, "config.yaml")
 	write(t, config, string(readFile(t, config))+"transport_return: 2s\n")
 
@@ -260,7 +265,7 @@ func TestChannelsGoThroughSquid(t *testing.T) {
 	if !inNamespaces(t) {
 		return
 	}
-	o := newOuterSite(t)
+	o := newOuterSite(t, outsideIP, outsideIP6)
 	for _, port := range []string{"8443", "10124:10125"} {
 		drop(t, port)
 	}
@@ -434,4 +439,43 @@ func TestUpTakesNoChannelsFromElsewhere(t *testing.T) {
 		"--output", "/dev/null", s.publishedURL(t, "sample")+"/")); got.code != 0 {
 		t.Errorf("a device from elsewhere: exit status %d, %s", got.code, got.stderr)
 	}
+}
+
+// TestBalancedPortFindsTheInstance puts a balancer in front of two gateways that knows nothing of channels: every second
+// connection to the devices' port reaches the other instance, which has to pass it on.
+func TestBalancedPortFindsTheInstance(t *testing.T) {
+	if !inNamespaces(t) {
+		return
+	}
+	o := newOuterSite(t, outsideIP, otherIP)
+	drop(t, "10124:10125")
+	for _, to := range []string{otherIP, outsideIP} {
+		rule := []string{"--table", "nat", "--append", "PREROUTING", "--in-interface", "outside", "--protocol", "tcp", "--dport", o.port}
+		if to == otherIP {
+			rule = append(rule, "--match", "statistic", "--mode", "nth", "--every", "2", "--packet", "0")
+		}
+		must(t, "", "iptables", append(rule, "--jump", "DNAT", "--to-destination", to+":"+o.port)...)
+	}
+	for _, transport := range []string{"single-port", "websocket"} {
+		point := o.connect(t, "--transport", transport)
+		eventually(t, 30*time.Second, "channels to both instances by "+transport, func() bool { return o.status(t).connected(2, transport) })
+		eventually(t, 20*time.Second, "requests to both", func() bool { return o.served(t) })
+		point.stop(t)
+	}
+	passed := 0
+	for slot := range o.gateways {
+		metrics := run(t, command(t, "curl", "--silent", "--unix-socket", filepath.Join(o.dir, fmt.Sprint("gateway-", slot), "run.sock"), "http://role/metrics")).stdout
+		for line := range strings.Lines(metrics) {
+			if n := 0; strings.HasPrefix(line, `causeway_gateway_channel_handshakes_total{result="passed"}`) {
+				if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &n); err != nil {
+					t.Fatal(err)
+				}
+				passed += n
+			}
+		}
+	}
+	if passed == 0 {
+		t.Error("no instance passed a channel on, so this shows nothing")
+	}
+	t.Logf("%d channel connections were passed on to the other instance", passed)
 }
