@@ -75,6 +75,11 @@ func (s *Server) joinChannel(ctx context.Context, conn net.Conn, head []byte, n 
 	defer s.channelGate.handshaken(addr, p)
 	defer admitted.Stop()
 	defer conn.Close()
+	// So is the pace: a stranger must not fill the one line that all from here have there.
+	if s.siblings == nil && s.pacer.wait(addr, s.timeouts.Handshake) != nil {
+		s.metrics.channels.WithLabelValues("shed").Inc()
+		return
+	}
 	other, err := s.dialSibling(ctx, n, conn)
 	if err == nil && len(head) > 0 {
 		_, err = other.Write(head)
