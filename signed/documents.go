@@ -44,10 +44,12 @@ type ConnectionPoint struct {
 
 // An Instance is one that the site knows.
 type Instance struct {
-	Slot           causeway.Slot       `json:"slot"`
-	ID             causeway.InstanceID `json:"id"`
-	Name           string              `json:"name"`
-	PrivateAddress string              `json:"private_address"`
+	Slot causeway.Slot       `json:"slot"`
+	ID   causeway.InstanceID `json:"id"`
+	Name string              `json:"name"`
+	// Where the other instances reach its channel listener, as host or host:port (8443 without), to pass on what came to
+	// them by mistake of a load balancer. Empty: they pass nothing on.
+	PrivateAddress string `json:"private_address"`
 }
 
 // Limits are a gateway's own bounds. Zero means the gateway's documented default.
