@@ -26,6 +26,7 @@ func TestDrainingEitherSideFailsNothing(t *testing.T) {
 	}
 	for n := range 4 * rounds {
 		s.waitConnected(t)
+		d.settle(t)
 		s.reread(t)
 		name, pid := s.ConnectionPoints[n/2%2].ID, s.ConnectionPoints[n/2%2].PID
 		if n%2 == 1 {

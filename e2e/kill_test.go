@@ -41,6 +41,7 @@ func TestKillsLoseNothing(t *testing.T) {
 	var slowest time.Duration
 	for ; done < kills && time.Since(begin) < bound; done++ {
 		s.waitConnected(t)
+		d.settle(t)
 		eventually(t, 30*time.Second, "20 requests are in flight", func() bool { return d.inFlight.Load() >= inFlight })
 		s.strike(t, d, done)
 		if done+1 == kills || t.Failed() {

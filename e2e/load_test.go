@@ -45,6 +45,8 @@ type load struct {
 	inFlight atomic.Int64
 	// generation of the connections that may be kept
 	generation atomic.Int64
+	// rounds counts what each device has done: a request with its answer, and with its repetition if that was needed.
+	rounds []atomic.Int64
 
 	mu       sync.Mutex // guards the fields below
 	attempts []attempt
@@ -86,7 +88,7 @@ func (s *site) startLoad(t *testing.T, l *ledger, name string, n int) *load {
 }
 
 func (d *load) start(t *testing.T, n int) {
-	d.began, d.stop = time.Now(), make(chan struct{})
+	d.began, d.stop, d.rounds = time.Now(), make(chan struct{}), make([]atomic.Int64, n)
 	for i := range n {
 		d.workers.Go(func() { d.work(i) })
 	}
@@ -126,6 +128,7 @@ func (d *load) work(device int) {
 	defer func() { kept.close() }()
 	generation := d.generation.Load()
 	for n := 0; ; n++ {
+		d.rounds[device].Add(1)
 		select {
 		case <-d.stop:
 			return
@@ -296,6 +299,23 @@ func (d *load) instanceFault() (over func()) {
 		d.outages[i].end = time.Now()
 		d.mu.Unlock()
 	}
+}
+
+// settle waits until every device has brought to its end what it had begun, so that no request meets two faults.
+func (d *load) settle(t *testing.T) {
+	t.Helper()
+	before := make([]int64, len(d.rounds))
+	for i := range d.rounds {
+		before[i] = d.rounds[i].Load()
+	}
+	eventually(t, attemptPatience, "every device has an end to what it had begun", func() bool {
+		for i := range d.rounds {
+			if d.rounds[i].Load() == before[i] {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func (d *load) duringOutage(a attempt) bool {

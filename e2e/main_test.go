@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,12 +51,24 @@ func testMain(m *testing.M) int {
 			return 1
 		}
 	}
+	shareTheWait()
 	code := m.Run()
 	if left := children(2 * time.Second); len(left) > 0 && code == 0 {
 		fmt.Fprintf(os.Stderr, "e2e: processes left behind:\n%s\n", strings.Join(left, "\n"))
 		return 1
 	}
 	return code
+}
+
+// shareTheWait lets more tests run beside each other than there are processors: those that may, mostly wait. A soak keeps
+// to what it is told.
+func shareTheWait() {
+	const tests = 4
+	flag.Parse()
+	parallel := flag.Lookup("test.parallel")
+	if n, err := strconv.Atoi(parallel.Value.String()); err == nil && n < tests && !soak {
+		_ = parallel.Value.Set(strconv.Itoa(tests)) // it takes any number
+	}
 }
 
 // children lists our living child processes, after giving those that are ending the time to do so.

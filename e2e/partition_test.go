@@ -60,6 +60,7 @@ func TestASilentConnectionPointIsDeadInFiveSeconds(t *testing.T) {
 func (f *fleet) fallSilent(t *testing.T, d *load, s silence, n int) {
 	t.Helper()
 	f.waitConnected(t)
+	d.settle(t)
 	point := f.points[n]
 	begin := time.Now()
 	end := s.begin(t, f, n)
