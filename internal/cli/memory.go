@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -8,12 +9,12 @@ import (
 	"strings"
 )
 
-// The collector's settings of every role, for the sake of gateway and connection point. Go's default (GOGC=100) lets
-// the heap grow to twice what is live before it collects: right while little is live, which is nearly always, but at a
-// peak it can take the process over what the machine or its control group has, and the kernel kills it with every
-// connection that it holds. So there is a limit besides, near which the collector works harder instead of letting the
-// heap grow. It is soft: nothing fails because of it. A quarter stays for stacks, socket buffers and everybody else.
-// Roles of one machine do not share it out: below its limit each is collected as ever.
+// The collector's settings of every role, for the sake of gateway and connection point. How far the heap may grow before
+// it is collected follows the load (see pacer). At a peak that can take the process over what the machine or its control
+// group has, and the kernel kills it with every connection that it holds. So there is a limit besides, near which the
+// collector works harder instead of letting the heap grow. It is soft: nothing fails because of it. A quarter stays for
+// stacks, socket buffers and everybody else. Roles of one machine do not share it out: below its limit each is collected
+// as ever.
 
 // memoryShare is the part of the memory there is that a role may fill, in percent.
 const memoryShare = 75
@@ -31,13 +32,25 @@ func (r *roleProcess) limitMemory(configured memorySize) int64 {
 	if limit == 0 && r.memory > 0 {
 		limit = r.memory / 100 * memoryShare
 	}
-	if limit > 0 && r.app.getenv("GOGC") == "" && r.app.getenv("GOMEMLIMIT") == "" {
+	if limit > 0 && !r.collectorDecided() {
 		debug.SetMemoryLimit(limit)
 	}
 	if limit = debug.SetMemoryLimit(-1); limit == math.MaxInt64 { // how Go says that there is none
 		return 0
 	}
 	return limit
+}
+
+// collectorDecided reports whether somebody has decided on the collector, in the environment.
+func (r *roleProcess) collectorDecided() bool {
+	return r.app.getenv("GOGC") != "" || r.app.getenv("GOMEMLIMIT") != ""
+}
+
+// paceCollector adapts the collector to the load until ctx ends.
+func (r *roleProcess) paceCollector(ctx context.Context) {
+	if !r.collectorDecided() {
+		newPacer().run(ctx)
+	}
 }
 
 // A memorySize is written as "512MiB" in configuration files, as GOMEMLIMIT is in the environment.

@@ -154,6 +154,7 @@ func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) erro
 	if admin != nil && s.admin != nil {
 		g.Go(func() error { return serveHTTP(adminCtx, console.NewHTTPServer(s.admin), admin) })
 	}
+	g.Go(func() error { r.paceCollector(ctx); return nil })
 	if s.reload != nil {
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP) // before the parent hears that we are ready, and may send one
