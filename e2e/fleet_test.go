@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -268,10 +267,4 @@ func (c cut) make(t *testing.T, f *fleet, n int) (mend func()) {
 	}
 	do("--append")
 	return func() { do("--delete") }
-}
-
-// openFiles counts the descriptors of a process.
-func openFiles(pid int) int {
-	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	return len(entries)
 }
