@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,9 @@ import (
 // policy, no mapping of names and URLs, no limits, no request ids in answers, no counters, no metrics, no logs and no
 // watch for devices that went away. What causeway-instance is slower by is what all those cost. It is strict about
 // messages at both ends, as Causeway is.
+
+// barePercent is how far the heap of both may grow before it is collected: as far as that of a role under load.
+const barePercent = 400
 
 // patience is how long a device or server may take, as long as in Causeway.
 const patience = time.Minute
@@ -68,6 +72,7 @@ func bareGatewayServer(args []string) error {
 	if err != nil {
 		return err
 	}
+	debug.SetGCPercent(barePercent)
 	var carried atomic.Uint64
 	front := &bareFront{pool: channel.NewPool(channel.PoolConfig{Gatekeeper: everybody{}}), carried: &carried,
 		tls: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}}
@@ -130,6 +135,7 @@ func bareConnectorServer(args []string) error {
 	config := &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: x509.NewCertPool(), ServerName: serviceName,
 		MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
 	config.RootCAs.AppendCertsFromPEM(ca)
+	debug.SetGCPercent(barePercent)
 	h := &bareHandler{}
 	failed := make(chan error, 1+bareConnections)
 	go func() { failed <- serveMetrics(*metrics, &h.carried) }()
