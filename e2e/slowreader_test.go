@@ -232,6 +232,59 @@ func TestAThousandReadersThatStopHurtNobody(t *testing.T) {
 	}
 }
 
+// TestOverTheMemoryBudgetIsSaidAtOnce gives the processes a budget that a thousand readers who stop are more than. What
+// does not fit is refused at once, with the time to come back; nothing hangs, and when the readers are gone all is well.
+func TestOverTheMemoryBudgetIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	const budget = 32 << 20
+	s := up(t, "--publish", "app="+startFrugalServer(t), "--limits-off", "--instances", "1", "--memory-budget", "32MiB")
+	configs := s.devices(t, "prober", 1)
+	client := s.client(t)
+	client.Transport.(*http.Transport).TLSClientConfig = configs[0]
+	small := s.publishedURL(t, "app") + "/bytes?n=512"
+	t.Run("over it", func(t *testing.T) { // so that its readers leave at its end
+		growth := s.watchMemory(func() {
+			statuses := s.stallReaders(t, stalledReaders)
+			t.Logf("answers to those that stop reading: %v", statuses)
+			if statuses["503"] == 0 || statuses["200"]+statuses["503"] != stalledReaders {
+				t.Errorf("%d readers got %v; want some 200, and 503 with Retry-After for the others", stalledReaders, statuses)
+			}
+			for range 20 {
+				begin := time.Now()
+				status, err := s.askSmall(client, small)
+				if took := time.Since(begin); err != nil || took > 5*time.Second {
+					t.Errorf("over the budget: %s after %s: %v", status, took, err)
+				}
+			}
+		})
+		t.Logf("the largest growth of a process is %d MiB", growth>>20)
+		if bound := int64(budget + stalledReaders*perDeviceBytes); growth > bound {
+			t.Errorf("a process grew by %d MiB, more than %d", growth>>20, bound>>20)
+		}
+	})
+	eventually(t, 15*time.Second, "requests are served when the readers are gone", func() bool {
+		status, err := s.askSmall(client, small)
+		return err == nil && status == "200"
+	})
+}
+
+// askSmall wants an answer: the whole of it, or 503 with the time to come back.
+func (s *site) askSmall(client *http.Client, url string) (status string, err error) {
+	resp, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+	case resp.StatusCode == 503 && resp.Header.Get("Retry-After") != "":
+	case resp.StatusCode != 200 || len(body) != 512:
+		err = fmt.Errorf("%d bytes, Retry-After %q", len(body), resp.Header.Get("Retry-After"))
+	}
+	return strconv.Itoa(resp.StatusCode), err
+}
+
 // fetchLarge fetches a large answer and says how long that took.
 func (s *site) fetchLarge(t *testing.T, what string) {
 	t.Helper()

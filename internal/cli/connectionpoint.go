@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,17 +17,17 @@ import (
 
 // connectionPointConfig is the configuration file of a connection point. The documents of the site say the rest.
 type connectionPointConfig struct {
-	Site              causeway.SiteID            `yaml:"site"`
-	SiteKey           string                     `yaml:"site_key"`
-	ID                causeway.ConnectionPointID `yaml:"id"`
-	ConnectionID      string                     `yaml:"connection_id"`
-	CertificateFile   string                     `yaml:"certificate_file"`
-	KeyFile           string                     `yaml:"key_file"`
-	DocumentsDir      string                     `yaml:"documents_dir"`
-	Connections       int                        `yaml:"connections,omitempty"`
-	DrainTimeout      duration                   `yaml:"drain_timeout,omitempty"`
-	MemoryBudgetBytes int64                      `yaml:"memory_budget_bytes,omitempty"`
-	MaxInFlight       int                        `yaml:"max_in_flight,omitempty"` // requests from each gateway instance at a time
+	Site            causeway.SiteID            `yaml:"site"`
+	SiteKey         string                     `yaml:"site_key"`
+	ID              causeway.ConnectionPointID `yaml:"id"`
+	ConnectionID    string                     `yaml:"connection_id"`
+	CertificateFile string                     `yaml:"certificate_file"`
+	KeyFile         string                     `yaml:"key_file"`
+	DocumentsDir    string                     `yaml:"documents_dir"`
+	Connections     int                        `yaml:"connections,omitempty"`
+	DrainTimeout    duration                   `yaml:"drain_timeout,omitempty"`
+	MemoryBudget    memorySize                 `yaml:"memory_budget,omitempty"` // of body bytes on all channels; zero means the channel's default
+	MaxInFlight     int                        `yaml:"max_in_flight,omitempty"` // requests from each gateway instance at a time
 
 	Transport transportConfig `yaml:",inline"`
 
@@ -40,6 +41,7 @@ func (a *app) connectionPointCmd() *cobra.Command {
 func (a *app) connectionPointRunCmd() *cobra.Command {
 	r := &roleProcess{app: a, name: "connection-point"}
 	var flags transportConfig
+	var budget memorySize
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "run one connection point with a configuration file",
@@ -56,15 +58,16 @@ environment is used with --proxy environment alone. What flags say goes before w
 			if err := r.configured(cmd); err != nil {
 				return err
 			}
-			return r.runConnectionPoint(cmd.Context(), flags)
+			return r.runConnectionPoint(cmd.Context(), flags, budget)
 		},
 	}
 	r.flags(cmd)
 	flags.flags(cmd)
+	budgetFlag(cmd.Flags(), &budget)
 	return cmd
 }
 
-func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportConfig) error {
+func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportConfig, budget memorySize) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -85,6 +88,7 @@ func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportCon
 		}
 	}
 	cfg.Transport.override(flags)
+	cfg.MemoryBudget = cmp.Or(budget, cfg.MemoryBudget)
 	if err := errors.Join(cfg.check(r.config), cfg.Transport.check(r.config, r.app.getenv)); err != nil {
 		return err
 	}
@@ -149,6 +153,6 @@ func (c *connectionPointConfig) agent(log *roleLog) (*connpoint.Agent, error) {
 	return &connpoint.Agent{
 		ID: c.ID, Site: c.Site, ConnectionID: c.ConnectionID, DocumentsDir: c.DocumentsDir, SiteKey: key,
 		CertificateFile: c.CertificateFile, KeyFile: c.KeyFile, Connections: c.Connections, Software: software(),
-		DrainTimeout: time.Duration(c.DrainTimeout), MemoryBudgetBytes: c.MemoryBudgetBytes, MaxInFlight: c.MaxInFlight, Logger: log.Logger,
+		DrainTimeout: time.Duration(c.DrainTimeout), MemoryBudgetBytes: int64(c.MemoryBudget), MaxInFlight: c.MaxInFlight, Logger: log.Logger,
 	}, nil
 }

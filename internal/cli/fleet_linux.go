@@ -35,6 +35,8 @@ type fleet struct {
 	env     []string
 	changed func() // a process started or ended
 
+	memoryBudget memorySize // of each gateway instance and connection point; zero means the default
+
 	members network.Members
 	apart   context.CancelFunc // ends keepTogether; nil while it does not run
 	mending sync.WaitGroup
@@ -163,7 +165,7 @@ func (o *ourEnd) take() *os.File {
 
 // instance returns the process of a gateway instance.
 func (f *fleet) instance(dir string, slot causeway.Slot, id causeway.InstanceID, user int) *supervise.Process {
-	p := f.process("gateway/"+strconv.Itoa(int(slot)), dir, "gateway", "run", "--config", "config.yaml", "--user", strconv.Itoa(user))
+	p := f.process("gateway/"+strconv.Itoa(int(slot)), dir, f.role("gateway", user)...)
 	var ours ourEnd
 	p.Files = func() ([]supervise.File, error) { return ours.pair(attachName) }
 	p.Started = func(int) {
@@ -179,9 +181,18 @@ func (f *fleet) instance(dir string, slot causeway.Slot, id causeway.InstanceID,
 	return p
 }
 
+// role returns the arguments of a role that carries requests.
+func (f *fleet) role(name string, user int) []string {
+	args := []string{name, "run", "--config", "config.yaml", "--user", strconv.Itoa(user)}
+	if f.memoryBudget != 0 {
+		args = append(args, "--memory-budget", f.memoryBudget.String())
+	}
+	return args
+}
+
 // connectionPoint returns the process of a connection point.
 func (f *fleet) connectionPoint(dir string, id causeway.ConnectionPointID, user int) *supervise.Process {
-	return f.process("connection-point/"+string(id), dir, "connection-point", "run", "--config", "config.yaml", "--user", strconv.Itoa(user))
+	return f.process("connection-point/"+string(id), dir, f.role("connection-point", user)...)
 }
 
 // sampleServer returns the sample server's process, which serves ln. The socket outlives the process, so that

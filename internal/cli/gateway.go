@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/gateway"
 	"github.com/causeway-gateway/causeway/internal/handoff"
 	"github.com/causeway-gateway/causeway/internal/supervise"
@@ -35,6 +37,7 @@ type gatewayConfig struct {
 
 	DrainTimeout   duration      `yaml:"drain_timeout,omitempty"`
 	AccessLogEvery int           `yaml:"access_log_every,omitempty"`
+	MemoryBudget   memorySize    `yaml:"memory_budget,omitempty"` // of body bytes on all channels; zero means the channel's default
 	Limits         gatewayLimits `yaml:"limits,omitempty"`
 
 	Role roleConfig `yaml:",inline"`
@@ -53,6 +56,7 @@ func (a *app) gatewayCmd() *cobra.Command {
 
 func (a *app) gatewayRunCmd() *cobra.Command {
 	r := &roleProcess{app: a, name: "gateway", served: true}
+	var budget memorySize
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "run one gateway instance with a configuration file",
@@ -63,14 +67,15 @@ or binds the addresses of its configuration. SIGHUP makes it read its certificat
 			if err := r.configured(cmd); err != nil {
 				return err
 			}
-			return r.runGateway(cmd.Context())
+			return r.runGateway(cmd.Context(), budget)
 		},
 	}
 	r.flags(cmd)
+	budgetFlag(cmd.Flags(), &budget)
 	return cmd
 }
 
-func (r *roleProcess) runGateway(ctx context.Context) error {
+func (r *roleProcess) runGateway(ctx context.Context, budget memorySize) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -81,6 +86,7 @@ func (r *roleProcess) runGateway(ctx context.Context) error {
 	if err := cfg.check(r.config); err != nil {
 		return err
 	}
+	cfg.MemoryBudget = cmp.Or(budget, cfg.MemoryBudget)
 	sockets, err := r.gatewaySockets(cfg)
 	if err != nil {
 		return err
@@ -168,6 +174,7 @@ func (c *gatewayConfig) server(s *gatewaySockets, log *roleLog) (*gateway.Server
 		Siblings:       s.siblings(),
 		Timeouts:       gateway.Timeouts{Drain: time.Duration(c.DrainTimeout)},
 		AccessLogEvery: c.AccessLogEvery, Logger: log.Logger,
+		Channel: channel.PoolConfig{Memory: channel.NewMemory(int64(c.MemoryBudget))},
 	})
 }
 

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
 // The collector's settings of every role, for the sake of gateway and connection point. How far the heap may grow before
@@ -75,6 +77,30 @@ func (m *memorySize) UnmarshalText(b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("want a size of 32MiB or more, such as 512MiB or 2GiB, not %q", b)
+}
+
+// Set reads a flag.
+func (m *memorySize) Set(text string) error { return m.UnmarshalText([]byte(text)) }
+
+// Type is what help calls the value of a flag.
+func (m *memorySize) Type() string { return "size" }
+
+// String returns the size as a person would write it, nothing for none.
+func (m *memorySize) String() string {
+	const mebi = 1 << 20
+	switch n := int64(*m); {
+	case n == 0:
+		return ""
+	case n%mebi == 0:
+		return strconv.FormatInt(n/mebi, 10) + "MiB"
+	default:
+		return strconv.FormatInt(n, 10) + "B"
+	}
+}
+
+// budgetFlag adds --memory-budget to the command of a role.
+func budgetFlag(f *pflag.FlagSet, m *memorySize) {
+	f.Var(m, "memory-budget", "bytes of bodies that a gateway instance or connection point may hold for slow readers, such as 512MiB (default 256MiB)")
 }
 
 func (m memorySize) MarshalText() ([]byte, error) {

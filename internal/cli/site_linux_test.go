@@ -148,7 +148,7 @@ func TestExportedConfigurationsAreRead(t *testing.T) {
 func TestExportedConfigurationsCanBeSwitchedOn(t *testing.T) {
 	dir := t.TempDir()
 	on := func(text string) string {
-		for _, field := range []string{"health_listen", "log_dir", "user", "connections", "memory_limit"} {
+		for _, field := range []string{"health_listen", "log_dir", "user", "connections", "memory_limit", "memory_budget"} {
 			text = strings.ReplaceAll(text, "# "+field+":", field+":")
 		}
 		return text
@@ -156,12 +156,12 @@ func TestExportedConfigurationsCanBeSwitchedOn(t *testing.T) {
 	var g gatewayConfig
 	readBack(t, dir, on(gatewayYAML(&gatewayConfig{Site: "s", SiteKey: "k", Gateway: "g", Instance: "i", DevicesListen: "0.0.0.0:443",
 		ChannelsListen: "0.0.0.0:10124"}, false)), &g)
-	if err := g.check(filepath.Join(dir, "config.yaml")); err != nil || g.HealthListen == "" || g.Role.LogDir == "" || g.Role.User == 0 || g.Role.MemoryLimit != 512<<20 {
+	if err := g.check(filepath.Join(dir, "config.yaml")); err != nil || g.HealthListen == "" || g.Role.LogDir == "" || g.Role.User == 0 || g.Role.MemoryLimit != 512<<20 || g.MemoryBudget != 256<<20 {
 		t.Errorf("gateway: %v, %+v", err, g)
 	}
 	var p connectionPointConfig
 	readBack(t, dir, on(connectionPointYAML(&connectionPointConfig{Site: "s", SiteKey: "k", ID: "i", ConnectionID: "c"}, false)), &p)
-	if err := p.check(filepath.Join(dir, "config.yaml")); err != nil || p.Connections == 0 || p.Role.LogDir == "" || p.Role.User == 0 || p.Role.MemoryLimit != 512<<20 {
+	if err := p.check(filepath.Join(dir, "config.yaml")); err != nil || p.Connections == 0 || p.Role.LogDir == "" || p.Role.User == 0 || p.Role.MemoryLimit != 512<<20 || p.MemoryBudget != 256<<20 {
 		t.Errorf("connection point: %v, %+v", err, p)
 	}
 }

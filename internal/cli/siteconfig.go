@@ -64,6 +64,7 @@ func gatewayYAML(c *gatewayConfig, systemd bool) string {
 	y.gap()
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
 	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
+	y.off("memory_budget", `"256MiB"`, "body bytes that may be held for slow readers; over it, new requests get 503")
 	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
 	y.off("user", "65534", "user id to become when root starts it without systemd; first: chown -R 65534 the folder of this file")
 	if c.Limits != (gatewayLimits{}) {
@@ -106,6 +107,7 @@ func connectionPointYAML(c *connectionPointConfig, systemd bool) string {
 	y.off("extra_ca_file", `"ca.pem"`, "CAs of a proxy or middle box that ends TLS on the way")
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
 	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
+	y.off("memory_budget", `"256MiB"`, "body bytes that may be held for slow readers; over it, new requests get 503")
 	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
 	y.off("user", "65534", "user id to become when root starts it without systemd; first: chown -R 65534 the folder of this file")
 	return y.String()

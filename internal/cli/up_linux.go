@@ -94,7 +94,7 @@ type upRun struct {
 func (a *app) up(ctx context.Context, p *upPlan) (err error) {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	u := &upRun{app: a, command: "up", plan: p, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{}}
+	u := &upRun{app: a, command: "up", plan: p, progress: a.newProgress(), since: a.now(), quit: quit, fleet: &fleet{memoryBudget: p.memoryBudget}}
 	if u.dir, err = a.stateDir(); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type upPlan struct {
 	deviceCAFiles    []string
 	listen           string
 	port             int
+	memoryBudget     memorySize // of each instance and connection point
 	unlimited        bool
 	lookEvery        time.Duration // at the files of --cert and --key
 
@@ -58,6 +59,7 @@ func (p *upPlan) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.publishHost, "publish-host", nil, "publish a server by host name, as `FQDN=URL`; may be repeated")
 	f.IntVar(&p.instances, "instances", defaultInstances, "gateway instances, 1 to 16")
 	f.IntVar(&p.connectionPoints, "connection-points", defaultConnectionPoints, "connection points, 1 to 16")
+	budgetFlag(f, &p.memoryBudget)
 	f.StringVar(&p.serviceName, "service-name", "", "`FQDN` that devices use (default: the listen address)")
 	f.StringVar(&p.certFile, "cert", "", "service certificate with its chain, `PEM` (default: issued by the site's own CA)")
 	f.StringVar(&p.keyFile, "key", "", "key of --cert, `PEM`")
