@@ -121,10 +121,17 @@ var errFlood = errors.New("device sends without end and asks for nothing")
 
 // Read counts what is sent in a handshake, and by an HTTP/2 device, below TLS.
 func (c *deviceConn) Read(p []byte) (int, error) {
+	if c.probing {
+		c.records.note(nil)
+		return 0, errNotYet
+	}
 	if c.readWithin > 0 {
 		c.beforeRead()
 	}
 	n, err := c.Conn.Read(p)
+	if c.allowance == nil {
+		c.records.note(p[:n])
+	}
 	if c.handshakeLeft > 0 {
 		if c.peek != nil {
 			c.peek.note(p[:n])

@@ -50,6 +50,12 @@ type deviceConn struct {
 	closing sync.Once
 	state   atomic.Int32 // of an HTTP/1.1 connection: connIdle, connBusy, connClosed
 
+	// Owned by the goroutine that reads.
+	records records
+	emptied bool    // the last read took all the plaintext that there was
+	probing bool    // TLS is to give what it has, and to ask the socket for nothing
+	parker  *parker // made when the connection is idle for the first time
+
 	readWithin      time.Duration // what allowRead gave; owned by the goroutine that reads
 	readBy, writeBy atomic.Int64  // deadlines in force, in ticks; 0 when they are not allowRead's and allowWrite's
 	gone            func()        // called once when the connection is closed

@@ -36,7 +36,7 @@ func (s *Server) serveHTTP1(ctx context.Context, c *deviceConn) {
 	// One request at a time, so that the connection's context is the request's as well.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	h := &http1Conn{deviceConn: c, rd: http1.NewReader(c.tls)}
+	h := &http1Conn{deviceConn: c, rd: http1.NewReader(plaintext{c})}
 	h.watch = newWatch(c, h.rd.Wait, cancel)
 	defer func() {
 		if v := recover(); v != nil {
@@ -57,7 +57,13 @@ func (h *http1Conn) awaitRequest() bool {
 		h.part()
 	}
 	h.allowRead(h.idleTime())
-	err := h.rd.Wait()
+	var err error
+	if h.rd.Release(); h.rd.Buffered() == 0 {
+		err = h.awaitInput(h.watch.wait)
+	}
+	if err == nil {
+		err = h.rd.Wait()
+	}
 	if !h.state.CompareAndSwap(connIdle, connBusy) { // parted with, or closed
 		h.finish(false)
 		return false
