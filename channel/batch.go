@@ -36,7 +36,7 @@ type batchedConn struct {
 
 	mu     sync.Mutex // guards the fields below
 	corked bool
-	out    []byte
+	out    *[]byte // nil while empty
 }
 
 func (b *batchedConn) Read(p []byte) (int, error) {
@@ -52,7 +52,10 @@ func (b *batchedConn) Write(p []byte) (int, error) {
 	if !b.corked {
 		return b.Conn.Write(p)
 	}
-	b.out = append(b.out, p...)
+	if b.out == nil {
+		b.out = batches.Get().(*[]byte)
+	}
+	*b.out = append(*b.out, p...)
 	return len(p), nil
 }
 
@@ -62,20 +65,25 @@ func (b *batchedConn) cork() {
 	b.mu.Unlock()
 }
 
-// maxKeptBatchBytes is the largest output buffer kept between two batches.
-const maxKeptBatchBytes = 64 << 10
+// batches are output buffers: a connection has one while it writes a batch, and none while it is idle.
+var batches = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxKeptBatchBytes is the largest output buffer that is used again: a batch of all that may wait, with TLS around it.
+const maxKeptBatchBytes = maxPendingBytes + maxPendingBytes/4
 
 func (b *batchedConn) flush(patience time.Duration) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.corked = false
-	if len(b.out) == 0 {
+	if b.out == nil {
 		return nil
 	}
-	err := writePatiently(b.Conn, b.out, patience)
-	if b.out = b.out[:0]; cap(b.out) > maxKeptBatchBytes {
-		b.out = nil
+	err := writePatiently(b.Conn, *b.out, patience)
+	if cap(*b.out) <= maxKeptBatchBytes {
+		*b.out = (*b.out)[:0]
+		batches.Put(b.out)
 	}
+	b.out = nil
 	return err
 }
 

@@ -36,7 +36,7 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 	x := exchanges.Get().(*exchange)
 	x.req, x.device = req, device
 	defer x.close()
-	refusal := &causeway.Refusal{Code: causeway.CodeNoConnectionPoint, Err: causeway.ErrNoChannel, RetryAfter: retryAfter}
+	var refusal *causeway.Refusal // of the channel that was tried last
 	attempt := uint8(1)
 	for range maxTries {
 		l, full := p.pick(x.tried)
@@ -45,6 +45,9 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 		}
 		if l == nil && full && len(x.tried) == 0 {
 			return overloaded("every connection point has as many requests as it takes")
+		}
+		if l == nil && refusal == nil {
+			return &causeway.Refusal{Code: causeway.CodeNoConnectionPoint, Err: causeway.ErrNoChannel, RetryAfter: retryAfter}
 		}
 		if l == nil {
 			return refusal
