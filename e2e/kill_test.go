@@ -33,7 +33,7 @@ func TestKillsLoseNothing(t *testing.T) {
 	l := startLedger(t, "")
 	s := up(t, "--instances", "2", "--connection-points", "2", "--limits-off", "--publish", "app="+l.url)
 	d := s.startLoad(t, l, "app", devices)
-	kills, bound := 8, 2*time.Minute
+	kills, bound := 8, 5*time.Minute
 	if soak {
 		kills, bound = 200, 40*time.Minute
 	}

@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // attemptPatience is when an attempt counts as hung. Nothing that the contract allows takes so long: a channel is dead
@@ -196,6 +198,21 @@ func (c *deviceConn) close() {
 	}
 }
 
+// ended reports whether the gateway has said goodbye to an idle connection, as every client looks before it sends.
+func (c *deviceConn) ended() (ended bool) {
+	raw, err := c.Conn.NetConn().(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		// An end, a reset, or a byte that nobody asked for: TLS's own farewell.
+		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		ended = err != unix.EAGAIN
+		return true
+	})
+	return ended || err != nil
+}
+
 // ask sends one request over the kept connection, or a new one if there is none, and reads its answer to the end.
 func (d *load) ask(kept **deviceConn, method, id, query string, body []byte) (a attempt) {
 	a = attempt{id: id, method: method, begin: time.Now()}
@@ -208,6 +225,10 @@ func (d *load) ask(kept **deviceConn, method, id, query string, body []byte) (a 
 			*kept = nil
 		}
 	}()
+	if *kept != nil && (*kept).ended() {
+		(*kept).close()
+		*kept = nil
+	}
 	if *kept == nil {
 		raw, err := d.dial()
 		if err != nil {

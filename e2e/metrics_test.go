@@ -105,7 +105,8 @@ func (s *site) checkIdle(t *testing.T) {
 		return
 	}
 	var busy []string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	const patience = 45 * time.Second
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		m := s.scrape()
 		if m == nil || s.ended() {
 			return // on its way down
@@ -114,7 +115,7 @@ func (s *site) checkIdle(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("20 s after its last device left, the site is not idle: %s", strings.Join(busy, ", "))
+	t.Errorf("%s after its last device left, the site is not idle: %s", patience, strings.Join(busy, ", "))
 }
 
 // busy names the idle gauges that are not zero, or that nobody shows.

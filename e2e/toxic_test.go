@@ -78,7 +78,7 @@ func TestABadLineBreaksRequestsCleanlyOrNotAtAll(t *testing.T) {
 func (d *load) carries(t *testing.T, when string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	eventually(t, 3*backWithin, "requests come through "+when, func() bool {
+	eventually(t, 6*backWithin, "requests come through "+when, func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if len(d.attempts) < 16 {
