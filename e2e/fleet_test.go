@@ -53,8 +53,6 @@ const (
 	ledgerIP   = "10.79.0.1"
 	fleetName  = "gateway.example.test"
 	fleetPort  = "8443"
-	firstNAT   = 10124
-	lastNAT    = 10139
 	gatewayNet = "10.78.0."
 )
 
@@ -244,7 +242,8 @@ func newPremises(t *testing.T, n int) *host {
 	return h
 }
 
-// A cut says in which directions the packets of a connection point's channels vanish.
+// A cut says in which directions the packets between a connection point and the gateway's instances vanish, whatever
+// their port: channels have more ways than one.
 type cut struct {
 	name            string
 	toGateway, back bool
@@ -254,9 +253,8 @@ type cut struct {
 // reach.
 func (c cut) make(t *testing.T, f *fleet, n int) (mend func()) {
 	t.Helper()
-	ports := fmt.Sprintf("%d:%d", firstNAT, lastNAT)
-	toGateway := []string{"INPUT", "--in-interface", fmt.Sprintf("premises%d", n), "--protocol", "tcp", "--dport", ports, "--jump", "DROP"}
-	back := []string{"INPUT", "--in-interface", "uplink", "--protocol", "tcp", "--sport", ports, "--jump", "DROP"}
+	toGateway := []string{"INPUT", "--in-interface", fmt.Sprintf("premises%d", n), "--destination", gatewayNet + "0/24", "--jump", "DROP"}
+	back := []string{"INPUT", "--in-interface", "uplink", "--source", gatewayNet + "0/24", "--jump", "DROP"}
 	do := func(what string) {
 		if c.toGateway {
 			must(t, "", "iptables", append([]string{"--wait", what}, toGateway...)...)
