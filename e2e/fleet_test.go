@@ -171,6 +171,16 @@ func (r *role) requestsOver(point string) (n float64) {
 	return n
 }
 
+// channelsOn returns how many connections a connection point has to the instance of a slot.
+func (r *role) channelsOn(slot int) (n float64) {
+	r.scrape().each("causeway_connpoint_channel_connections", func(l map[string]string, v float64) {
+		if l["slot"] == fmt.Sprint(slot) {
+			n = v
+		}
+	})
+	return n
+}
+
 // connections returns the channels that a connection point has, and how many it wants.
 func (r *role) connections() (open, wanted float64) {
 	m := r.scrape()

@@ -53,7 +53,37 @@ func TestASilentConnectionPointIsDeadInFiveSeconds(t *testing.T) {
 		s := silences()[n%len(silences())]
 		f.fallSilent(t, d, s, n%2)
 	}
+	for n := range rounds {
+		f.stopInstance(t, d, n%2)
+	}
 	d.check(t)
+}
+
+// stopInstance is the same from the other side: an instance stops, and wakes again.
+func (f *fleet) stopInstance(t *testing.T, d *load, n int) {
+	t.Helper()
+	f.waitConnected(t)
+	d.settle(t)
+	over := d.instanceFault() // its devices wait; there is no balancer here to send them elsewhere
+	begin := time.Now()
+	f.gateways[n].signal(t, syscall.SIGSTOP)
+	eventually(t, 3*deadWithin, "both connection points know that an instance is dead", func() bool {
+		return f.points[0].channelsOn(n)+f.points[1].channelsOn(n) == 0
+	})
+	dead := time.Since(begin)
+	woken := time.Now()
+	f.gateways[n].signal(t, syscall.SIGCONT)
+	eventually(t, 3*backWithin, "the instance has channels again", func() bool {
+		return f.points[0].channelsOn(n) > 0 && f.points[1].channelsOn(n) > 0
+	})
+	back := time.Since(woken)
+	f.waitConnected(t)
+	d.settle(t)
+	over()
+	t.Logf("%s stopped: dead for both connection points after %s, channels from both after %s", f.gateways[n].name, dead.Round(time.Millisecond), back.Round(time.Millisecond))
+	if soak && (dead > deadWithin || back > backWithin) {
+		t.Errorf("%s stopped: dead after %s, back after %s; the contract says 5 s", f.gateways[n].name, dead, back)
+	}
 }
 
 // fallSilent measures from the fault to what both sides say of it, and from its end to the next request that is carried.
