@@ -180,6 +180,7 @@ func (c *deviceConn) judgeLocked(snap *snapshot, now time.Time) *standing {
 		c.principal = nil
 	}
 	if c.principal == nil {
+		evidence = c.entry.share(evidence)
 		c.principal, c.evidence = channel.NewPrincipal(uint8(device.Kind), evidence, c.address), evidence
 	}
 	c.lightenLocked()

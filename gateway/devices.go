@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type deviceEntry struct {
 	mu       sync.Mutex // guards the fields below
 	inFlight int
 	uses     map[ruleKey]*ruleUse
+	evidence []byte // the last that was shared; nil without connections
 }
 
 // A ruleKey names a rule across configurations, so that a new document does not refill everybody's buckets.
@@ -75,9 +77,23 @@ func (t *devices) part(e *deviceEntry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e.connections--
-	if e.connections == 0 && e.forgettable(t.now()) {
+	if e.connections > 0 {
+		return
+	}
+	e.share(nil)
+	if e.forgettable(t.now()) {
 		delete(t.entries, e.id)
 	}
+}
+
+// share returns evidence, or what another connection of the device has of the same content.
+func (e *deviceEntry) share(evidence []byte) []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if evidence == nil || !bytes.Equal(e.evidence, evidence) {
+		e.evidence = evidence
+	}
+	return e.evidence
 }
 
 // sweep forgets devices that are gone and whose limits have recovered.

@@ -273,6 +273,29 @@ func TestStrangerWhoGoesOnAndOnIsCutOff(t *testing.T) {
 	in.dial("pc-1").ask(get("/app/")).wants(t, 200, 0) // from the same address
 }
 
+func TestConnectionsOfADeviceShareItsEvidence(t *testing.T) {
+	devices := newDevices(func() int64 { return 0 })
+	a, b := devices.join("pc-1"), devices.join("pc-1")
+	first := a.share([]byte("chain"))
+	if again := b.share([]byte("chain")); &again[0] != &first[0] {
+		t.Error("the same chain is held twice")
+	}
+	if other := b.share([]byte("chain, renewed")); string(other) != "chain, renewed" {
+		t.Errorf("got %q", other)
+	}
+	if again := a.share([]byte("chain")); string(again) != "chain" {
+		t.Errorf("got %q", again)
+	}
+	devices.part(a)
+	if b.evidence == nil {
+		t.Error("evidence went with the first connection")
+	}
+	devices.part(b)
+	if b.evidence != nil {
+		t.Error("evidence stays without a connection")
+	}
+}
+
 func TestTablesForgetWhoIsGone(t *testing.T) {
 	now := int64(0)
 	devices := newDevices(func() int64 { return now })
