@@ -27,8 +27,9 @@ const (
 // An http1Conn is one device connection that speaks HTTP/1.1. While it is idle this is all there is of it.
 type http1Conn struct {
 	*deviceConn
-	rd    *http1.Reader
-	watch *watch
+	rd     *http1.Reader
+	wait   func() error            // rd.Wait
+	cancel context.CancelCauseFunc // ends the connection's context
 }
 
 // serveHTTP1 answers the requests of one connection, one after the other, until it ends.
@@ -36,14 +37,13 @@ func (s *Server) serveHTTP1(ctx context.Context, c *deviceConn) {
 	// One request at a time, so that the connection's context is the request's as well.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	h := &http1Conn{deviceConn: c, rd: http1.NewReader(plaintext{c})}
-	h.watch = newWatch(c, h.rd.Wait, cancel)
+	h := &http1Conn{deviceConn: c, rd: http1.NewReader(plaintext{c}), cancel: cancel}
+	h.wait = h.rd.Wait
 	defer func() {
 		if v := recover(); v != nil {
 			s.log.Error("panic while serving a device", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
 		_ = c.Close()
-		h.watch.disarm() // armed still, after a panic
 		h.rd.Reset(nil)
 	}()
 	for h.awaitRequest() && h.serve(ctx) {
@@ -59,10 +59,10 @@ func (h *http1Conn) awaitRequest() bool {
 	h.allowRead(h.idleTime())
 	var err error
 	if h.rd.Release(); h.rd.Buffered() == 0 {
-		err = h.awaitInput(h.watch.wait)
+		err = h.awaitInput(h.wait)
 	}
 	if err == nil {
-		err = h.rd.Wait()
+		err = h.wait()
 	}
 	if !h.state.CompareAndSwap(connIdle, connBusy) { // parted with, or closed
 		h.finish(false)
@@ -90,6 +90,7 @@ type http1Call struct {
 	call
 	h      *http1Conn
 	answer answer
+	watch  watch
 	body   http1Body
 
 	buf      []byte // what is about to be written
@@ -106,16 +107,19 @@ var http1Calls = sync.Pool{New: func() any { return new(http1Call) }}
 func (h *http1Conn) serve(ctx context.Context) (more bool) {
 	x := http1Calls.Get().(*http1Call)
 	x.call.begin(h.s, h.deviceConn)
+	x.watch.begin(h)
 	x.h, x.wrote, x.closing, x.bodiless, x.upgraded = h, false, false, false, false
 	x.answer.forget()
 	x.body = http1Body{}
 	done := false
 	defer func() {
 		x.release(true) // of what a panic left
+		x.watch.disarm()
 		if !done || cap(x.buf) > maxKeptBytes {
 			return
 		}
 		x.forget()
+		x.watch.forget()
 		x.h, x.body = nil, http1Body{}
 		http1Calls.Put(x)
 	}()
@@ -170,7 +174,7 @@ func (x *http1Call) exchange(ctx context.Context) bool {
 	h := x.h
 	x.watchBody()
 	err := h.s.exchanger.Exchange(ctx, &x.out, x)
-	h.watch.disarm()
+	x.watch.disarm()
 	if x.upgraded {
 		h.s.metrics.upgrades.Dec()
 	}
@@ -201,13 +205,13 @@ func (x *http1Call) exchange(ctx context.Context) bool {
 // watchBody prepares the request body, or watches for the device's end at once if there is none.
 func (x *http1Call) watchBody() {
 	h := x.h
-	h.watch.idle = x.target.idle
+	x.watch.idle = x.target.idle
 	switch {
 	case x.out.Upgrade:
 		x.body.x, x.body.raw = x, true
 		x.body.upgraded, x.body.refused = make(chan struct{}), make(chan struct{})
 		x.out.Body = &x.body
-		h.watch.arm() // until the server has agreed
+		x.watch.arm() // until the server has agreed
 	case x.req.BodyBytes != 0:
 		x.body.x = x
 		x.body.rd = h.rd.Body(x.req.BodyBytes, x.req.Chunked, x.target.maxBodyBytes)
@@ -218,7 +222,7 @@ func (x *http1Call) watchBody() {
 			x.out.Trailers = x.body.takeTrailers
 		}
 	default:
-		h.watch.arm()
+		x.watch.arm()
 	}
 }
 

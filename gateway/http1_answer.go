@@ -62,7 +62,7 @@ func (x *http1Call) chooseFraming(body []byte, last bool) {
 	x.closing = x.closing || unread || x.out.Upgrade || x.s.draining.Load()
 	switch {
 	case r.Status == 101:
-		x.h.watch.disarm() // from now on the body reads
+		x.watch.disarm() // from now on the body reads
 		x.framing, x.upgraded, x.closing = frameNone, true, false
 		x.s.metrics.upgrades.Inc()
 	case r.NoBody:
@@ -108,7 +108,7 @@ func (x *http1Call) sendBody(b, p []byte, last bool) error {
 		b = append(b, p...)
 		p = nil
 	}
-	if x.h.watch.moved.Store(time.Now().UnixNano()); len(b) > 0 {
+	if x.watch.moved.Store(time.Now().UnixNano()); len(b) > 0 {
 		if err := x.write(b); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func (b *http1Body) end(err error) error {
 		b.trailers = b.rd.AppendTrailers(nil)
 		b.eof.Store(true)
 		// From here on nobody reads the connection, and the watch may.
-		b.x.h.watch.arm()
+		b.x.watch.arm()
 		return io.EOF
 	case closed:
 		return errBodyClosed
@@ -143,7 +143,7 @@ func (b *http1Body) readRaw(p []byte) (int, error) {
 			return n, nil
 		case closed:
 			return 0, errBodyClosed
-		case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(time.Unix(0, b.x.h.watch.moved.Load())) < idle:
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(time.Unix(0, b.x.watch.moved.Load())) < idle:
 			continue
 		case err == io.EOF:
 			b.eof.Store(true)

@@ -35,10 +35,20 @@ type watch struct {
 	stopping bool
 }
 
-func newWatch(c *deviceConn, wait func() error, cancel context.CancelCauseFunc) *watch {
-	w := &watch{conn: c, wait: wait, cancel: cancel}
+// begin readies the watch for a request on h. It is used again, and only requests have one: an idle connection does not.
+func (w *watch) begin(h *http1Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.over.L = &w.mu
-	return w
+	w.conn, w.wait, w.cancel = h.deviceConn, h.wait, h.cancel
+	w.moved.Store(0)
+}
+
+// forget lets go of the connection. The watch must not be armed.
+func (w *watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn, w.wait, w.cancel = nil, nil, nil
 }
 
 // arm begins watching in a moment. The request must be read to its end.
@@ -78,7 +88,7 @@ var longAgo = time.Unix(1, 0)
 
 func (w *watch) run() {
 	w.mu.Lock()
-	if !w.armed || w.running { // the timer of an earlier request, stopped too late
+	if !w.armed || w.running { // the timer of an earlier request, stopped too late; it may also come too early for this one
 		w.mu.Unlock()
 		return
 	}
