@@ -74,7 +74,7 @@ var goals = []goal{
 	{metric: "hs, P-256, with client certificate / haproxy", goal: 1.5, floor: 1.3, values: over("hs-cert", "haproxy", perSecond)},
 	{metric: "hs, P-256, without / haproxy; both answer 403", goal: 0.9, floor: 0.8, values: over("hs", "haproxy", perSecond)},
 	{metric: "idle device connection, KB of 1,000 B", goal: 16, floor: 20, most: true, digits: 1, values: own("idle", kilobytes)},
-	{metric: "idle channel set, gateway side, KiB", goal: 128, floor: 256, most: true, digits: 1, values: own("idle-channel", kibibytes)},
+	{metric: "idle channel set, gateway side, KiB of heap and stacks", goal: 128, floor: 256, most: true, digits: 1, values: own("idle-channel", kibibytes)},
 	{metric: "a: allocations per request, gateway", goal: 4, floor: 8, most: true, digits: 1, values: own("a", gatewayAllocations)},
 	{metric: "a: allocations per request, connection point", goal: 1, floor: 3, most: true, digits: 1, values: own("a", connectorAllocations)},
 	{metric: "a: cost of identity, mapping, audit counters and metrics (against tunnel-bare)", goal: 10, floor: 20, most: true, unit: " %", digits: 1,

@@ -9,16 +9,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// Idle channels are measured with connection points as they are: the gateway's memory with some of the site's
-// connection points connected, and again with all of them.
+// Idle channels are measured with connection points as they are: what the gateway holds with some of the site's connection
+// points connected, and again with all of them. Its PSS would not tell: the holes in a heap of some MiB, and what lies
+// there until it is collected, are more than a dozen idle channels.
 const (
 	pointsOfSite = 16
 	pointsFirst  = 4
 )
 
-// idleChannels starts further connection points at t's instance and shares the growth of the gateway's memory among
+// idleChannels starts further connection points at t's instance and shares what the gateway then holds more among
 // their channel sets.
 func idleChannels(ctx context.Context, l *lab, t *target, _ options) (result, error) {
 	if t.point == nil {
@@ -37,12 +40,41 @@ func idleChannels(ctx context.Context, l *lab, t *target, _ options) (result, er
 			return result{}, fmt.Errorf("connection point %d: %w", n, err)
 		}
 		if n == pointsFirst {
-			before = restingPSS(ctx, t.gateway())
+			if before, err = l.liveKiB(ctx, t); err != nil {
+				return result{}, err
+			}
 		}
 	}
-	grown := restingPSS(ctx, t.gateway()) - before
+	after, err := l.liveKiB(ctx, t)
+	if err != nil {
+		return result{}, err
+	}
+	grown := after - before
 	sets := float64(pointsOfSite - pointsFirst)
 	return result{Requests: sets, Seconds: time.Since(begin).Seconds(), KBPerIdle: grown * 1.024 / sets}, nil
+}
+
+// stirring is how many device connections come and go before memory is read for idle channels. What they leave behind is
+// enough to be collected when they are gone, and with it what starting left: a few channels are less than their garbage.
+const stirring = 300
+
+// liveKiB returns what t's gateway holds, heap and stacks, when it has just been collected.
+func (l *lab) liveKiB(ctx context.Context, t *target) (float64, error) {
+	d := l.dialingOf(t, false)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(handshakeWorkers)
+	for range stirring {
+		g.Go(func() error { _, err := oneRequest(gctx, d, 200); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	restingPSS(ctx, t.gateway())
+	live := countersOf(t.gatewayMetrics).live
+	if live == 0 {
+		return 0, errors.New("the gateway does not say what it holds")
+	}
+	return live / 1024, nil
 }
 
 // pointName is the name of a site's connection point in measurements.

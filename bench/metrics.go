@@ -16,20 +16,33 @@ import (
 // allocations are what one request costs in the middle of a measurement, when every connection is long made.
 type allocations struct{ gateway, connector *float64 } // nil: nobody counts
 
-// countAllocations reads the counters of t's processes twice while a workload of that duration goes on.
+// countAllocations reads the counters of t's processes twice while a workload of that duration goes on. What it costs
+// them to show their counters once is found out before, and does not count.
 func countAllocations(t *target, duration time.Duration) <-chan allocations {
+	gatewayAsked, connectorAsked := askingCosts(t.gatewayMetrics), askingCosts(t.connectorMetrics)
 	result := make(chan allocations, 1)
 	go func() {
 		time.Sleep(duration * 3 / 10)
 		gateway, connector := countersOf(t.gatewayMetrics), countersOf(t.connectorMetrics)
+		gateway.mallocs += gatewayAsked
+		connector.mallocs += connectorAsked
 		time.Sleep(duration * 6 / 10)
 		result <- allocations{countersOf(t.gatewayMetrics).perRequestSince(gateway), countersOf(t.connectorMetrics).perRequestSince(connector)}
 	}()
 	return result
 }
 
+// askingCosts is how many allocations one look at the counters of one side costs it.
+func askingCosts(list func() []string) float64 {
+	first := countersOf(list)
+	return countersOf(list).mallocs - first.mallocs
+}
+
 // counters are what Go programs count of themselves, summed over the processes of one side.
-type counters struct{ mallocs, requests float64 }
+type counters struct {
+	mallocs, requests float64
+	live              float64 // bytes of heap and stacks
+}
 
 func (c counters) perRequestSince(before counters) *float64 {
 	if c.requests <= before.requests {
@@ -48,6 +61,7 @@ func countersOf(list func() []string) (sum counters) {
 		c := scrape(socket)
 		sum.mallocs += c.mallocs
 		sum.requests += c.requests
+		sum.live += c.live
 	}
 	return sum
 }
@@ -71,6 +85,8 @@ func scrape(socket string) (c counters) {
 		switch {
 		case name == "go_memstats_mallocs_total":
 			c.mallocs = n
+		case name == "go_memstats_heap_alloc_bytes" || name == "go_memstats_stack_inuse_bytes":
+			c.live += n
 		default:
 			for _, counter := range requestCounters {
 				if name == counter {

@@ -58,7 +58,7 @@ var workloads = []workload{
 	{name: "hs-cert-resume", what: "the same, resumed sessions", run: timed(handshakes(true, true)), skip: plainTarget},
 	{name: "idle", what: "idle keep-alive connections after one GET each, on processes just started: memory per connection on the gateway's side",
 		run: idleConnections, skip: plainTarget, fresh: true, rounds: memoryRounds},
-	{name: "idle-channel", what: "channel sets of further connection points without a request: memory per set on the gateway's side",
+	{name: "idle-channel", what: "channel sets of further connection points without a request: heap and stacks per set on the gateway's side",
 		run: idleChannels, skip: noChannel, fresh: true, rounds: memoryRounds},
 }
 
