@@ -18,7 +18,8 @@ type framing struct {
 	host, length, encoding, expect, upgrade, keepAlive []byte
 	hosts, lengths, encodings, expects, upgrades       int
 	close, persist, upgrading                          bool
-	named                                              [][]byte // values of Connection fields, reused
+	named                                              [][]byte  // values of Connection fields, reused
+	one                                                [1][]byte // what named begins with: nearly always there is one
 }
 
 func bad(format string, args ...any) *causeway.Refusal {
@@ -132,6 +133,9 @@ func (fr *framing) note(f *Field) *causeway.Refusal {
 }
 
 func (fr *framing) noteConnection(value []byte) *causeway.Refusal {
+	if fr.named == nil {
+		fr.named = fr.one[:0]
+	}
 	fr.named = append(fr.named, value)
 	for list := value; ; {
 		token, rest, more := cutList(list)
