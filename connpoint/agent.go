@@ -87,6 +87,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.init()
+	a.state.inside.debug = a.log().Enabled(ctx, slog.LevelDebug)
 	var work sync.WaitGroup
 	work.Go(func() { a.state.certs.run(ctx) })
 	work.Go(func() { a.watchDocuments(ctx) })

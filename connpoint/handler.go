@@ -41,6 +41,7 @@ type inbound interface {
 type inside struct {
 	config atomic.Pointer[config]
 	log    *slog.Logger
+	debug  bool // a line for each request is wanted; fixed when the agent starts
 	now    func() time.Time
 	by     string // our obfuscated name in Forwarded
 	counts trafficBook

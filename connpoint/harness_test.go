@@ -119,7 +119,7 @@ func newBench(t testing.TB, url string, change func(*signed.ConnectionPointDocum
 		change(&b.doc)
 	}
 	b.handler = &handler{&inside{
-		log: slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})), now: time.Now, by: "0123456789ab",
+		log: slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})), now: time.Now, by: "0123456789ab", debug: true,
 	}, testGateway}
 	b.handler.warn.limiter = newWarnings()
 	b.obey(1)

@@ -2,9 +2,7 @@ package connpoint
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
 	"time"
 )
 
@@ -14,11 +12,10 @@ const trafficEvery = 5
 // logEnd writes the line about a finished request in the shape that ConfigMgr administrators know. It is there at
 // debug level only. Queries can hold secrets and are left out.
 func (x *exchange) logEnd() {
-	log := x.handler.log
-	if !log.Enabled(context.Background(), slog.LevelDebug) { // no handler of ours asks the context for anything
+	if !x.handler.debug {
 		return
 	}
-	log.Debug(fmt.Sprintf("MessageID: %s RequestURI: %s EndpointName: %s ResponseHeader: HTTP/1.1 %d ~~ ResponseBodySize: %d ElapsedTime: %d ms",
+	x.handler.log.Debug(fmt.Sprintf("MessageID: %s RequestURI: %s EndpointName: %s ResponseHeader: HTTP/1.1 %d ~~ ResponseBodySize: %d ElapsedTime: %d ms",
 		x.in.ID(), shownTarget(x.req.Target), x.target.server.Name, x.status, x.replied, time.Since(x.start).Milliseconds()))
 }
 
