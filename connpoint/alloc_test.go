@@ -23,7 +23,7 @@ func (q *quietInbound) Answer(_, body []byte, last bool) error {
 func TestSmallRequestsAllocateNothing(t *testing.T) {
 	srv := quietServer(t)
 	b := newBench(t, srv.url(), nil)
-	b.handler.log = quietLogger()
+	b.handler.log, b.handler.debug = quietLogger(), false
 	in := &quietInbound{fakeInbound: b.request("POST", "/app/x?y=z", "Accept: */*", "User-Agent: bench", "Content-Length: 4",
 		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")}
 	in.bodyBytes, in.whole = 4, []byte("body")
