@@ -26,7 +26,7 @@ func quietServer(b testing.TB) *rawServer {
 func BenchmarkSmallRequest(b *testing.B) {
 	srv := quietServer(b)
 	bench := newBench(b, srv.url(), nil)
-	bench.handler.log = quietLogger()
+	bench.handler.log, bench.handler.debug = quietLogger(), false
 	in := bench.request("GET", "/app/x", "Accept: */*", "User-Agent: bench")
 	b.ReportAllocs()
 	for b.Loop() {
@@ -54,7 +54,7 @@ func BenchmarkDownload(b *testing.B) {
 		}
 	})
 	bench := newBench(b, srv.url(), nil)
-	bench.handler.log = quietLogger()
+	bench.handler.log, bench.handler.debug = quietLogger(), false
 	b.SetBytes(size)
 	for b.Loop() {
 		in := bench.request("GET", "/app/x")
