@@ -30,6 +30,9 @@ func (s *idleSocket) init(c net.Conn) {
 	s.look = func(fd uintptr) {
 		s.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 		n, err := unix.Poll(s.poll[:], 0)
+		for err == unix.EINTR { // the runtime's signals come at any time
+			n, err = unix.Poll(s.poll[:], 0)
+		}
 		s.ok = n == 0 && err == nil
 	}
 }
