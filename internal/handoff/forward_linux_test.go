@@ -187,3 +187,70 @@ func TestForwardNonsenseEndsTheInstance(t *testing.T) {
 		t.Errorf("%d files are open, %d before", got, before)
 	}
 }
+
+// A balancer that is out of descriptors loses what is given back to it, and not the instance that gave it.
+func TestForwardWithoutDescriptorsKeepsTheInstance(t *testing.T) {
+	balancer, instance := pair(t)
+	s, err := NewSender(balancer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slots := make(chan int, 2)
+	s.Forwarded = func(fd int, f Forward) { unix.Close(fd); slots <- f.Slot }
+	socket, err := NewSocket(instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	// The message is long in the queue when Run reads it: this process has no free number while it does.
+	if err := socket.Write([]byte("r\x01\x00head"), null); err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, maxMessageBytes+1)
+	n, fd, readErr := read(s.socket.conn, buf)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(readErr, ErrMalformed) || fd >= 0 || !lostDescriptor(buf[:n]) {
+		t.Fatalf("without descriptors: %q, descriptor %d, %v, want a message that lost its descriptor", buf[:n], fd, readErr)
+	}
+	// Two descriptors are cut off in the same way, and Run must go on.
+	raw, err := socket.conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := int(null.Fd())
+	var sent error
+	if err := raw.Control(func(fd uintptr) {
+		sent = unix.Sendmsg(int(fd), []byte("r\x01\x00head"), unix.UnixRights(number, number, number), nil, 0)
+	}); err != nil || sent != nil {
+		t.Fatal(err, sent)
+	}
+	if err := socket.Write([]byte("r\x02\x00"), null); err != nil {
+		t.Fatal(err)
+	}
+	socket.Close()
+	if err := s.Run(t.Context()); !errors.Is(err, ErrGone) {
+		t.Errorf("Run = %v, want ErrGone", err)
+	}
+	select {
+	case slot := <-slots:
+		if slot != 2 {
+			t.Errorf("slot %d was forwarded, want 2 alone", slot)
+		}
+	default:
+		t.Error("the forward after the one that was lost did not arrive")
+	}
+}

@@ -122,10 +122,18 @@ func (s *Sender) takeReceipts() {
 			s.Forwarded(fd, f)
 		case errors.Is(err, unix.ECONNRESET):
 			resets++
+		case errors.Is(err, ErrMalformed) && lostDescriptor(receipt):
+			// We are out of descriptors, as a rule, and the connection is lost: its client dials again.
 		case err != nil || n != receiptBytes || !s.answered(binary.BigEndian.Uint32(receipt[1:]), receipt[0] == taken):
 			return
 		}
 	}
+}
+
+// lostDescriptor reports whether a malformed message is what an instance gives back, whole but for the descriptor.
+func lostDescriptor(message []byte) bool {
+	_, ok := parseForward(message)
+	return ok && len(message) <= maxMessageBytes
 }
 
 // answered reports whether the receipt is of a connection that waits for one.
