@@ -60,7 +60,7 @@ func testAddress() string {
 // scriptReady waits until a state folder has a ready.json.
 func scriptReady(ts *testscript.TestScript, neg bool, args []string) {
 	file := ts.MkAbs(filepath.Join(args[0], "ready.json"))
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(file); err == nil {
 			return
 		}
@@ -70,7 +70,7 @@ func scriptReady(ts *testscript.TestScript, neg bool, args []string) {
 
 // scriptGone waits until a file is gone.
 func scriptGone(ts *testscript.TestScript, neg bool, args []string) {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(ts.MkAbs(args[0])); err != nil {
 			return
 		}

@@ -41,7 +41,7 @@ func TestSiteScripts(t *testing.T) {
 
 // scriptUntil runs a command again and again until it succeeds; with ! until it fails.
 func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err := ts.Exec(args[0], args[1:]...); (err != nil) == neg {
 			return
 		}

@@ -109,7 +109,7 @@ func (r *running) line(t *testing.T, n int) (line string) {
 // ask runs a printed line as a person would paste it.
 func (r *running) ask(t *testing.T, n int) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "sh", "-c", r.line(t, n)).Output()
 	return string(out), err
@@ -134,22 +134,22 @@ func (r *running) stop(t *testing.T, sig syscall.Signal) {
 	}
 	select {
 	case <-r.done:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("up is still there 20 s after %v:\n%s", sig, r.output())
+	case <-time.After(time.Minute):
+		t.Fatalf("up is still there a minute after %v:\n%s", sig, r.output())
 	}
 }
 
 // eventually tries until there is no error, and fails after a time that only a hang takes.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after 30 s: %s: %v", what, err)
+			t.Fatalf("not so after a minute: %s: %v", what, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
