@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/causeway-gateway/causeway"
 )
@@ -59,6 +60,11 @@ func beside(config, path string) string {
 
 // A duration is written as "30s" in configuration files.
 type duration time.Duration
+
+// UnmarshalYAML reads a field of a configuration file.
+func (d *duration) UnmarshalYAML(n ast.Node) error {
+	return unmarshalField(n, d, "want a duration such as 30s")
+}
 
 func (d *duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))

@@ -2,11 +2,15 @@ package cli
 
 import (
 	"bytes"
+	"encoding"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
+	"strconv"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/causeway-gateway/causeway"
 )
@@ -22,6 +26,9 @@ func configError(path string, text []byte, err error) error {
 	if ye, ok := errors.AsType[yaml.Error](err); ok && ye.GetToken() != nil {
 		line = ye.GetToken().Position.Line
 	}
+	if bad, ok := errors.AsType[*badValue](err); ok {
+		line = bad.line
+	}
 	where := fmt.Sprintf("configuration %s", path)
 	if line > 0 {
 		where += fmt.Sprintf(", line %d", line)
@@ -30,6 +37,59 @@ func configError(path string, text []byte, err error) error {
 		where += ", " + key
 	}
 	return misuse{fmt.Errorf("%s: %s", where, configFault(err))}
+}
+
+// A badValue is a value that a field does not take. It says where it stands and what is wanted, not what it is.
+type badValue struct {
+	line int
+	want string
+}
+
+func (e *badValue) Error() string { return e.want }
+
+// unmarshalField reads the text of a value, and says what is wanted when that fails.
+func unmarshalField(n ast.Node, into encoding.TextUnmarshaler, want string) error {
+	if scalar, ok := n.(ast.ScalarNode); ok && into.UnmarshalText([]byte(fmt.Sprint(scalar.GetValue()))) == nil {
+		return nil
+	}
+	return newBadValue(n, want)
+}
+
+func newBadValue(n ast.Node, want string) error {
+	bad := &badValue{want: want}
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		bad.line = t.Position.Line
+	}
+	return bad
+}
+
+// A wholeNumber is a number that is counted in: 1.5 is none.
+type wholeNumber int
+
+// UnmarshalYAML reads a field of a configuration file.
+func (w *wholeNumber) UnmarshalYAML(n ast.Node) error {
+	return unmarshalField(n, w, "want a whole number")
+}
+
+func (w *wholeNumber) UnmarshalText(b []byte) error {
+	n, err := strconv.Atoi(string(b))
+	if err != nil {
+		return err
+	}
+	*w = wholeNumber(n)
+	return nil
+}
+
+// fieldOf says where in a configuration file a field of the top level stands, for a value that is understood but cannot
+// be. A file that cannot be read again has no lines.
+func fieldOf(path, field string) string {
+	text, _ := os.ReadFile(path)
+	for i, line := range bytes.Split(text, []byte("\n")) {
+		if m := lineKey.FindSubmatch(line); m != nil && string(m[1]) == field && line[0] == field[0] {
+			return fmt.Sprintf("configuration %s, line %d, %s", path, i+1, field)
+		}
+	}
+	return fmt.Sprintf("configuration %s: %s", path, field)
 }
 
 // ourConfig finds a field that every configuration file of a role has.
@@ -59,6 +119,9 @@ func configFault(err error) string {
 		wrongType *yaml.TypeError
 		overflow  *yaml.OverflowError
 	)
+	if bad, ok := errors.AsType[*badValue](err); ok {
+		return bad.want
+	}
 	switch {
 	case errors.As(err, &unknown):
 		return "there is no such field"
@@ -81,8 +144,6 @@ func kindName(e *yaml.TypeError) string {
 		return "a number"
 	case "bool":
 		return "true or false"
-	case "cli.duration":
-		return "a duration such as 30s"
 	}
 	switch e.DstType.Kind().String() {
 	case "struct":

@@ -24,15 +24,18 @@ type connectionPointConfig struct {
 	CertificateFile string                     `yaml:"certificate_file"`
 	KeyFile         string                     `yaml:"key_file"`
 	DocumentsDir    string                     `yaml:"documents_dir"`
-	Connections     int                        `yaml:"connections,omitempty"`
+	Connections     wholeNumber                `yaml:"connections,omitempty"`
 	DrainTimeout    duration                   `yaml:"drain_timeout,omitempty"`
 	MemoryBudget    memorySize                 `yaml:"memory_budget,omitempty"` // of body bytes on all channels; zero means the channel's default
-	MaxInFlight     int                        `yaml:"max_in_flight,omitempty"` // requests from each gateway instance at a time
+	MaxInFlight     wholeNumber                `yaml:"max_in_flight,omitempty"` // requests from each gateway instance at a time; zero means no bound
 
 	Transport transportConfig `yaml:",inline"`
 
 	Role roleConfig `yaml:",inline"`
 }
+
+// mostInFlight is more requests than an instance ever has under way.
+const mostInFlight = 1 << 20
 
 func (a *app) connectionPointCmd() *cobra.Command {
 	return group("connection-point", "run a connection point by itself", a.connectionPointRunCmd())
@@ -134,10 +137,12 @@ func (c *connectionPointConfig) check(path string) error {
 		"certificate_file": c.CertificateFile, "key_file": c.KeyFile, "documents_dir": c.DocumentsDir,
 	})}
 	if c.Connections < 0 || c.Connections > 4 {
-		errs = append(errs, misuse{fmt.Errorf("configuration %s: connections: %d is not between 1 and 4", path, c.Connections)})
+		errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %d is not between 1 and 4", fieldOf(path, "connections"), c.Connections)},
+			"give the connections to each gateway instance, 1 to 4, or leave the line out for 2"))
 	}
-	if c.MaxInFlight < 0 {
-		errs = append(errs, misuse{fmt.Errorf("configuration %s: max_in_flight: %d is no number of requests", path, c.MaxInFlight)})
+	if c.MaxInFlight < 0 || c.MaxInFlight > mostInFlight {
+		errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %d is not between 0 and %d", fieldOf(path, "max_in_flight"), c.MaxInFlight, mostInFlight)},
+			"give how many requests are taken from each gateway instance at a time; 0, or no such line, is no bound"))
 	}
 	for _, p := range []*string{&c.CertificateFile, &c.KeyFile, &c.DocumentsDir} {
 		*p = beside(path, *p)
@@ -152,7 +157,7 @@ func (c *connectionPointConfig) agent(log *roleLog) (*connpoint.Agent, error) {
 	}
 	return &connpoint.Agent{
 		ID: c.ID, Site: c.Site, ConnectionID: c.ConnectionID, DocumentsDir: c.DocumentsDir, SiteKey: key,
-		CertificateFile: c.CertificateFile, KeyFile: c.KeyFile, Connections: c.Connections, Software: software(),
-		DrainTimeout: time.Duration(c.DrainTimeout), MemoryBudgetBytes: int64(c.MemoryBudget), MaxInFlight: c.MaxInFlight, Logger: log.Logger,
+		CertificateFile: c.CertificateFile, KeyFile: c.KeyFile, Connections: int(c.Connections), Software: software(),
+		DrainTimeout: time.Duration(c.DrainTimeout), MemoryBudgetBytes: int64(c.MemoryBudget), MaxInFlight: int(c.MaxInFlight), Logger: log.Logger,
 	}, nil
 }

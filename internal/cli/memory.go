@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/goccy/go-yaml/ast"
 	"github.com/spf13/pflag"
 )
 
@@ -63,6 +64,11 @@ var memoryUnits = []struct {
 	shift  int
 }{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}, {"B", 0}, {"", 0}}
 
+// UnmarshalYAML reads a field of a configuration file.
+func (m *memorySize) UnmarshalYAML(n ast.Node) error {
+	return unmarshalField(n, m, "want a size of 32MiB or more, such as 512MiB or 2GiB")
+}
+
 func (m *memorySize) UnmarshalText(b []byte) error {
 	for _, u := range memoryUnits {
 		digits, ok := strings.CutSuffix(string(b), u.suffix)
@@ -76,7 +82,7 @@ func (m *memorySize) UnmarshalText(b []byte) error {
 		*m = memorySize(n << u.shift)
 		return nil
 	}
-	return fmt.Errorf("want a size of 32MiB or more, such as 512MiB or 2GiB, not %q", b)
+	return fmt.Errorf("want a size of 32MiB or more, such as 512MiB or 2GiB, not %q; the units are KiB, MiB, GiB and TiB", b)
 }
 
 // Set reads a flag.
@@ -100,7 +106,7 @@ func (m *memorySize) String() string {
 
 // budgetFlag adds --memory-budget to the command of a role.
 func budgetFlag(f *pflag.FlagSet, m *memorySize) {
-	f.Var(m, "memory-budget", "bytes of bodies that a gateway instance or connection point may hold for slow readers, such as 512MiB (default 256MiB)")
+	f.Var(m, "memory-budget", "bytes of bodies that a gateway instance or connection point may hold for slow readers, such as 512MiB; 32MiB or more (default 256MiB)")
 }
 
 func (m memorySize) MarshalText() ([]byte, error) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-gateway/causeway"
@@ -33,17 +35,23 @@ const proxyEnvironment = "environment"
 // A transportList is "auto", or a list of transports.
 type transportList []string
 
-func (l *transportList) UnmarshalYAML(unmarshal func(any) error) error {
-	var one string
-	if unmarshal(&one) == nil {
-		*l = strings.FieldsFunc(one, func(r rune) bool { return r == ',' || r == ' ' })
-		return nil
+// UnmarshalYAML reads a field of a configuration file.
+func (l *transportList) UnmarshalYAML(n ast.Node) error {
+	const want = "want auto, or a list of slot-port, single-port and websocket in the order of your preference"
+	if scalar, ok := n.(ast.ScalarNode); ok {
+		return unmarshalField(scalar, l, want)
 	}
-	var many []string
-	if err := unmarshal(&many); err != nil {
-		return errors.New("want auto, or a list of transports")
+	if yaml.NodeToValue(n, (*[]string)(l)) != nil || len(*l) == 0 {
+		return newBadValue(n, want)
 	}
-	*l = many
+	return nil
+}
+
+func (l *transportList) UnmarshalText(b []byte) error {
+	*l = strings.FieldsFunc(string(b), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(*l) == 0 {
+		return errors.New("no transport")
+	}
 	return nil
 }
 
