@@ -15,7 +15,7 @@ func (b *Balancer) accept(ctx context.Context, p *port, _ func(int, netip.AddrPo
 	p.close()
 }
 
-func (b *Balancer) forward(int, handoff.Forward) {}
+func (b *Balancer) forward(*instance, int, handoff.Forward) {}
 
 func reset(int) {}
 

@@ -143,11 +143,11 @@ func (b *Balancer) Add(ctx context.Context, n causeway.Slot, id causeway.Instanc
 		sender.Close()
 		return netip.AddrPort{}, fmt.Errorf("add instance %s: no slot %d", id, n)
 	}
-	sender.Forwarded = b.forward
 	in, err := newInstance(ctx, n, id, sender)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("add instance %s: %w", id, err)
 	}
+	sender.Forwarded = func(fd int, f handoff.Forward) { b.forward(in, fd, f) }
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.finished {

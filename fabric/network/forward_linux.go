@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -11,16 +12,18 @@ import (
 )
 
 // forward takes a connection that an instance gives back, because it came on the rule's port and is for the channel of a
-// slot. What became of it is what inbound NAT would have made of it: the same question to Allow, and the instance that is
-// in the slot now, whatever its health.
-func (b *Balancer) forward(fd int, f handoff.Forward) {
+// slot. What becomes of it is what inbound NAT would have made of it: the same question to Allow, and the instance that is
+// in the slot now, whatever its health. The giver is not trusted: it has a pace, and its word is no address.
+func (b *Balancer) forward(giver *instance, fd int, f handoff.Forward) {
 	n := causeway.Slot(f.Slot)
 	in := b.current(n)
-	if in == nil {
+	if in == nil || !giver.pace.take(time.Now()) {
 		b.refuse(fd)
 		return
 	}
-	if b.Allow != nil && !b.Allow(Flow{Slot: n, Source: source(fd, f), Destination: target(fd, f)}) {
+	from := source(fd, f)
+	to, ok := giver.origins.take(from)
+	if !ok || b.Allow != nil && !b.Allow(Flow{Slot: n, Source: from, Destination: to}) {
 		b.counters.denied.Add(1)
 		reset(fd)
 		return
@@ -57,12 +60,4 @@ func source(fd int, f handoff.Forward) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return addrPort(sa)
-}
-
-// target is where that end wanted to.
-func target(fd int, f handoff.Forward) netip.AddrPort {
-	if f.Source.IsValid() {
-		return f.Destination
-	}
-	return destination(fd, netip.AddrPortFrom(netip.IPv6Unspecified(), 0))
 }

@@ -28,6 +28,9 @@ type instance struct {
 
 	public, channel, busy atomic.Uint64 // connections handed over, and found the queue full
 
+	origins origins
+	pace    bucket // of what it gives back; of the sender's Run alone
+
 	mu        sync.Mutex // guards the fields below
 	lastProbe time.Time
 	probeErr  error

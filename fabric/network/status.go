@@ -17,7 +17,7 @@ type Status struct {
 	FrontEnd     string           `json:"front_end"`
 	Accepted     uint64           `json:"accepted"`      // on all front-end ports
 	Refused      uint64           `json:"refused"`       // reset because no instance could take them
-	Denied       uint64           `json:"denied"`        // reset because Allow said no
+	Denied       uint64           `json:"denied"`        // reset because Allow said no, or nobody saw them come
 	AcceptErrors uint64           `json:"accept_errors"` // out of descriptors or memory
 	Instances    []InstanceStatus `json:"instances"`
 }
