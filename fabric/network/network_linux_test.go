@@ -36,7 +36,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // eventually waits for something that another goroutine does. It polls: the balancer tells nobody.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
@@ -54,6 +54,9 @@ func startBalancer(t *testing.T, b *Balancer) *Balancer {
 	b.Port, b.NATPortBase, b.Logger = -1, -1, quiet
 	if b.Probe.Interval == 0 {
 		b.Probe.Interval = 100 * time.Millisecond
+	}
+	if b.Probe.Timeout == 0 {
+		b.Probe.Timeout = 20 * time.Second // a machine that stalls must not make an instance sick
 	}
 	if err := b.Listen(t.Context()); err != nil {
 		t.Fatal(err)
