@@ -19,36 +19,59 @@ const (
 	// maxStrangers bounds connections whose certificate no CA of the document in force has signed. They are let in
 	// as far as the hello, because it may bring the document that names their CA.
 	maxStrangers = 16
+	// maxJoined bounds the connections that are joined to other instances. They take no room of this one's channels.
+	maxJoined = 1024
 )
 
-// channelGate bounds who may hold a connection on the channel listener without having been admitted.
+// channelGate bounds who may hold a connection for a channel: unfinished ones, this instance's own that were admitted,
+// and those that it only joins to another instance.
 type channelGate struct {
-	mu        sync.Mutex // guards the fields below
+	mu        sync.Mutex // guards the fields below, and those of visits
 	pending   map[netip.Addr]*int
 	waiting   waitingRoom
-	open      int // those in waiting included
+	admitted  int
+	joined    int
+	joinedOf  map[netip.Addr]int
 	strangers int
 }
 
+// A visit is one connection at the gate.
+type visit struct {
+	ctx   context.Context // of its handshake; ends when the connection is turned out
+	stop  context.CancelFunc
+	addr  netip.Addr
+	place *place
+	state visitState
+}
+
+type visitState int
+
+const (
+	visitPending visitState = iota
+	visitAdmitted
+	visitJoined
+	visitEnded
+)
+
 // begin takes a place for a connection whose handshake is still to come, or nil. A connection that has to make room
-// for it is closed.
+// for it is closed, and its wait for anything else ends.
 // perSource is how many more there may be of the same address.
-func (g *channelGate) begin(addr netip.Addr, l *Limits, conn net.Conn, perSource int) *place {
-	p, out := g.admit(addr, l, conn, perSource)
+func (g *channelGate) begin(ctx context.Context, addr netip.Addr, l *Limits, conn net.Conn, perSource int) *visit {
+	v, out := g.enter(ctx, addr, l, conn, perSource)
 	if out != nil {
 		_ = out.Close()
 	}
-	return p
+	return v
 }
 
-func (g *channelGate) admit(addr netip.Addr, l *Limits, conn net.Conn, perSource int) (p *place, out net.Conn) {
+func (g *channelGate) enter(ctx context.Context, addr netip.Addr, l *Limits, conn net.Conn, perSource int) (v *visit, out net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := g.pending[addr]
 	if n == nil {
 		n = new(int)
 	}
-	if g.open-len(g.waiting.places) >= l.MaxChannelConnections || *n >= perSource {
+	if *n >= perSource {
 		return nil, nil
 	}
 	if len(g.waiting.places) >= l.MaxChannelHandshakes {
@@ -60,23 +83,75 @@ func (g *channelGate) admit(addr netip.Addr, l *Limits, conn net.Conn, perSource
 		g.pending = make(map[netip.Addr]*int)
 	}
 	g.pending[addr] = n
-	g.open++
-	return g.waiting.enter(conn, n), out
+	v = &visit{addr: addr, place: g.waiting.enter(conn, n)}
+	v.ctx, v.stop = context.WithCancel(ctx)
+	v.place.out = v.stop
+	return v, out
 }
 
-func (g *channelGate) handshaken(addr netip.Addr, p *place) {
+// full reports whether no further channel of this instance's own would be admitted.
+func (g *channelGate) full(l *Limits) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting.leave(p)
-	if n := g.pending[addr]; n != nil && *n == 0 {
-		delete(g.pending, addr)
-	}
+	return g.admitted >= l.MaxChannelConnections
 }
 
-func (g *channelGate) end() {
+// admit makes a pending connection one of this instance's channels. It reports false when it was turned out in the
+// meantime, or is one too many.
+func (g *channelGate) admit(v *visit, l *Limits) bool {
 	g.mu.Lock()
-	g.open--
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	if v.state != visitPending || v.place.index < 0 || g.admitted >= l.MaxChannelConnections {
+		return false
+	}
+	g.leaveLocked(v)
+	v.state = visitAdmitted
+	g.admitted++
+	return true
+}
+
+// join makes a pending connection one that is joined to another instance, likewise. One address has half of the room
+// at most.
+func (g *channelGate) join(v *visit) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if v.state != visitPending || v.place.index < 0 || g.joined >= maxJoined || g.joinedOf[v.addr] >= maxJoined/2 {
+		return false
+	}
+	if g.joinedOf == nil {
+		g.joinedOf = make(map[netip.Addr]int)
+	}
+	g.leaveLocked(v)
+	v.state = visitJoined
+	g.joined++
+	g.joinedOf[v.addr]++
+	return true
+}
+
+// end gives back what a connection had. It may be called twice.
+func (g *channelGate) end(v *visit) {
+	v.stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch v.state {
+	case visitPending:
+		g.leaveLocked(v)
+	case visitAdmitted:
+		g.admitted--
+	case visitJoined:
+		g.joined--
+		if g.joinedOf[v.addr]--; g.joinedOf[v.addr] == 0 {
+			delete(g.joinedOf, v.addr)
+		}
+	}
+	v.state = visitEnded
+}
+
+func (g *channelGate) leaveLocked(v *visit) {
+	g.waiting.leave(v.place)
+	if n := g.pending[v.addr]; n != nil && *n == 0 {
+		delete(g.pending, v.addr)
+	}
 }
 
 // stranger takes a stranger's place. The release may be called twice.
@@ -101,32 +176,42 @@ func (s *Server) takeChannel(ctx context.Context, raw net.Conn) {
 	if s.sibling(addr) {
 		perSource = s.limits.MaxChannelHandshakes
 	}
-	place := s.channelGate.begin(addr, &s.limits, raw, perSource)
-	if place == nil {
+	v := s.beginChannel(ctx, addr, raw, perSource)
+	if v == nil {
 		s.metrics.channels.WithLabelValues("shed").Inc()
 		_ = raw.Close()
 		return
 	}
 	tune(raw)
 	s.work.Go(func() {
-		defer s.channelGate.end()
-		s.serveChannel(ctx, raw, addr, place)
+		defer s.channelGate.end(v)
+		s.serveChannel(ctx, raw, v)
 	})
 }
 
-func (s *Server) serveChannel(ctx context.Context, raw net.Conn, addr netip.Addr, p *place) {
+// beginChannel takes a place for a channel of this instance, or nil.
+func (s *Server) beginChannel(ctx context.Context, addr netip.Addr, conn net.Conn, perSource int) *visit {
+	if s.channelGate.full(&s.limits) {
+		return nil
+	}
+	return s.channelGate.begin(ctx, addr, &s.limits, conn, perSource)
+}
+
+func (s *Server) serveChannel(ctx context.Context, raw net.Conn, v *visit) {
 	defer raw.Close()
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
 	t := tls.Server(channel.Batched(raw), s.channelTLS)
 	_ = raw.SetDeadline(time.Now().Add(s.timeouts.Handshake))
-	err := t.Handshake()
-	s.channelGate.handshaken(addr, p)
-	if err != nil {
+	if err := t.HandshakeContext(v.ctx); err != nil {
 		s.metrics.channels.WithLabelValues("handshake_failed").Inc()
-		if s.refusals.may(addr, causeway.CodeForbidden) {
+		if s.refusals.may(v.addr, causeway.CodeForbidden) {
 			s.log.Info("channel handshake failed", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
 		}
+		return
+	}
+	if !s.channelGate.admit(v, &s.limits) {
+		s.metrics.channels.WithLabelValues("shed").Inc()
 		return
 	}
 	_ = raw.SetDeadline(time.Time{})
@@ -141,8 +226,8 @@ func (s *Server) serveChannel(ctx context.Context, raw net.Conn, addr netip.Addr
 		late := time.AfterFunc(channel.DefaultHandshakeTimeout+time.Second, release)
 		defer late.Stop()
 	}
-	err = s.exchanger.Serve(ctx, t)
-	if err != nil && ctx.Err() == nil && s.refusals.may(addr, causeway.CodeOf(err)) {
+	err := s.exchanger.Serve(ctx, t)
+	if err != nil && ctx.Err() == nil && s.refusals.may(v.addr, causeway.CodeOf(err)) {
 		s.log.Info("channel connection ended", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
 	}
 }

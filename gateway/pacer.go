@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"sync"
@@ -35,23 +36,27 @@ type paceLine struct {
 
 var errPaced = errors.New("too many channels are being made")
 
-// wait returns when a handshake of the address may begin, or with an error after the time that it has.
-func (p *pacer) wait(addr netip.Addr, most time.Duration) error {
+// wait returns when a handshake of the address may begin, or with an error after the time that it has, or when ctx ends:
+// its connection was turned out, say.
+func (p *pacer) wait(ctx context.Context, addr netip.Addr, most time.Duration) error {
 	turn := p.enter(addr)
 	if turn == nil {
 		return nil
 	}
 	late := time.NewTimer(most)
 	defer late.Stop()
+	err := errPaced
 	select {
 	case <-turn:
 		return nil
 	case <-late.C:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.removeLocked(addr, turn) {
-		return errPaced
+		return err
 	}
 	return nil // its turn came at the same moment
 }

@@ -25,7 +25,7 @@ func TestHundredConnectionPointsWaitForSecondsOnly(t *testing.T) {
 		var wg sync.WaitGroup
 		flood := netip.MustParseAddr("192.0.2.1")
 		for range 256 {
-			wg.Go(func() { _ = p.wait(flood, 10*time.Second) })
+			wg.Go(func() { _ = p.wait(t.Context(), flood, 10*time.Second) })
 		}
 		synctest.Wait()
 		start := time.Now()
@@ -35,7 +35,7 @@ func TestHundredConnectionPointsWaitForSecondsOnly(t *testing.T) {
 			addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 			for k := range 4 {
 				wg.Go(func() {
-					if err := p.wait(addr, 10*time.Second); err != nil {
+					if err := p.wait(t.Context(), addr, 10*time.Second); err != nil {
 						t.Errorf("connection point %d: %v", i, err)
 					}
 					mu.Lock()
@@ -68,7 +68,7 @@ func TestPaceHoldsOverALongTime(t *testing.T) {
 		addr := netip.MustParseAddr("192.0.2.1")
 		start := time.Now()
 		for range 10 * paceRate {
-			wg.Go(func() { _ = p.wait(addr, time.Hour) })
+			wg.Go(func() { _ = p.wait(t.Context(), addr, time.Hour) })
 		}
 		wg.Wait()
 		want := time.Duration(10*paceRate-paceBurst) * time.Second / paceRate
@@ -78,7 +78,7 @@ func TestPaceHoldsOverALongTime(t *testing.T) {
 		time.Sleep(time.Hour) // which earns no more than a burst
 		start = time.Now()
 		for range paceBurst + 1 {
-			wg.Go(func() { _ = p.wait(addr, time.Hour) })
+			wg.Go(func() { _ = p.wait(t.Context(), addr, time.Hour) })
 		}
 		wg.Wait()
 		if took := time.Since(start); took < time.Second/paceRate/2 {
@@ -93,11 +93,11 @@ func TestWhoWaitsTooLongIsTold(t *testing.T) {
 		var wg sync.WaitGroup
 		addr := netip.MustParseAddr("192.0.2.1")
 		for range paceBurst + 3*paceRate {
-			wg.Go(func() { _ = p.wait(addr, 10*time.Second) })
+			wg.Go(func() { _ = p.wait(t.Context(), addr, 10*time.Second) })
 		}
 		synctest.Wait()
 		start := time.Now()
-		if err := p.wait(addr, time.Second); err == nil || time.Since(start) != time.Second {
+		if err := p.wait(t.Context(), addr, time.Second); err == nil || time.Since(start) != time.Second {
 			t.Errorf("%v after %s, want the end of its time", err, time.Since(start))
 		}
 		wg.Wait()

@@ -152,7 +152,7 @@ func TestChannelForASiblingIsJoinedToIt(t *testing.T) {
 func (in *instance) openChannels() int {
 	in.channelGate.mu.Lock()
 	defer in.channelGate.mu.Unlock()
-	return in.channelGate.open
+	return len(in.channelGate.waiting.places) + in.channelGate.admitted + in.channelGate.joined
 }
 
 func TestChannelForNobodyEnds(t *testing.T) {

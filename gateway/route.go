@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -55,32 +54,28 @@ func (s *Server) notRouted(source net.Addr, n causeway.Slot, err error) {
 // spliceChannel joins a connection, of which head was read, to the channel listener of another instance.
 func (s *Server) spliceChannel(ctx context.Context, conn net.Conn, head []byte, n causeway.Slot) {
 	addr := sourceAddr(conn.RemoteAddr())
-	place := s.channelGate.begin(addr, &s.limits, conn, maxChannelsPerSource)
-	if place == nil {
+	v := s.channelGate.begin(ctx, addr, &s.limits, conn, maxChannelsPerSource)
+	if v == nil {
 		s.metrics.channels.WithLabelValues("shed").Inc()
 		_ = conn.Close()
 		return
 	}
 	s.work.Go(func() {
-		defer s.channelGate.end()
-		s.joinChannel(ctx, conn, head, n, addr, place)
+		defer s.channelGate.end(v)
+		s.joinChannel(ctx, conn, head, n, v)
 	})
 }
 
 // joinChannel joins a connection, of which head was read, to the channel listener of another instance until either ends.
 // To that instance all of them come from here, so the limits per source are kept here.
-func (s *Server) joinChannel(ctx context.Context, conn net.Conn, head []byte, n causeway.Slot, addr netip.Addr, p *place) {
-	// The other instance ends whatever was not admitted in time; what lives longer was.
-	admitted := time.AfterFunc(2*s.timeouts.Handshake+siblingTimeout, func() { s.channelGate.handshaken(addr, p) })
-	defer s.channelGate.handshaken(addr, p)
-	defer admitted.Stop()
+func (s *Server) joinChannel(ctx context.Context, conn net.Conn, head []byte, n causeway.Slot, v *visit) {
 	defer conn.Close()
 	// So is the pace: a stranger must not fill the one line that all from here have there.
-	if s.siblings == nil && s.pacer.wait(addr, s.timeouts.Handshake) != nil {
+	if s.siblings == nil && s.pacer.wait(v.ctx, v.addr, s.timeouts.Handshake) != nil {
 		s.metrics.channels.WithLabelValues("shed").Inc()
 		return
 	}
-	other, err := s.dialSibling(ctx, n, conn)
+	other, err := s.dialSibling(v.ctx, n, conn)
 	if err == nil && len(head) > 0 {
 		_, err = other.Write(head)
 	}
@@ -88,13 +83,22 @@ func (s *Server) joinChannel(ctx context.Context, conn net.Conn, head []byte, n 
 		if other != nil {
 			_ = other.Close()
 		}
-		if ctx.Err() == nil {
+		if v.ctx.Err() == nil {
 			s.notRouted(conn.RemoteAddr(), n, err)
 		}
 		return
 	}
 	s.metrics.channels.WithLabelValues("passed").Inc()
-	join(ctx, conn, other)
+	j := &joint{outer: conn, inner: other, idle: jointIdle}
+	// The other instance ends whatever it did not admit in time; what lives longer was, if it looks like it from here.
+	judge := time.AfterFunc(2*s.timeouts.Handshake+time.Second, func() {
+		if !j.answered.Load() || !s.channelGate.join(v) {
+			s.metrics.channels.WithLabelValues("shed").Inc()
+			j.shut()
+		}
+	})
+	defer judge.Stop()
+	j.run(ctx)
 }
 
 // dialSibling dials the channel listener of an instance in the place of from: at the address that the signed document has
@@ -150,34 +154,4 @@ func (s *Server) sibling(addr netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// join copies between two connections until both directions have ended, one has failed, or ctx ends. It closes both.
-func join(ctx context.Context, a, b net.Conn) {
-	shut := func() {
-		_ = a.Close()
-		_ = b.Close()
-	}
-	defer shut()
-	stop := context.AfterFunc(ctx, shut)
-	defer stop()
-	back := make(chan struct{})
-	go func() {
-		defer close(back)
-		pour(a, b, shut)
-	}()
-	pour(b, a, shut)
-	<-back
-}
-
-// pour copies to the end of from and passes that on, or ends everything when something fails.
-func pour(to, from net.Conn, shut func()) {
-	if _, err := io.Copy(to, from); err != nil {
-		shut()
-		return
-	}
-	half, ok := to.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		shut()
-	}
 }

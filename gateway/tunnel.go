@@ -41,15 +41,21 @@ func (x *http1Call) tunnel(ctx context.Context, n causeway.Slot) (more bool) {
 		return x.refuse(ctx, causeway.Refuse(causeway.CodeBadRequest, "a channel that does not wait for its answer"))
 	}
 	addr := sourceAddr(c.RemoteAddr())
-	place := s.channelGate.begin(addr, &s.limits, c, maxChannelsPerSource)
-	if place == nil {
+	here := n == s.slot && s.siblings == nil
+	var v *visit
+	if here {
+		v = s.beginChannel(ctx, addr, c, maxChannelsPerSource)
+	} else {
+		v = s.channelGate.begin(ctx, addr, &s.limits, c, maxChannelsPerSource)
+	}
+	if v == nil {
 		s.metrics.channels.WithLabelValues("shed").Inc()
 		return x.refuse(ctx, overloaded("too many channels are being made"))
 	}
-	defer s.channelGate.end()
+	defer s.channelGate.end(v)
 	ws, err := x.acceptWebSocket()
 	if err != nil {
-		s.channelGate.handshaken(addr, place)
+		s.channelGate.end(v)
 		return x.refuse(ctx, causeway.Refuse(causeway.CodeBadRequest, "%v", err))
 	}
 	// From here on it is no device's.
@@ -57,10 +63,10 @@ func (x *http1Call) tunnel(ctx context.Context, n causeway.Slot) (more bool) {
 	_ = c.SetDeadline(time.Time{})
 	conn := channel.Messages(websocket.NetConn(ctx, ws, websocket.MessageBinary), c)
 	defer conn.Close()
-	if n == s.slot && s.siblings == nil {
-		s.serveChannel(ctx, conn, addr, place)
+	if here {
+		s.serveChannel(ctx, conn, v)
 	} else {
-		s.joinChannel(ctx, conn, nil, n, addr, place)
+		s.joinChannel(ctx, conn, nil, n, v)
 	}
 	return false
 }

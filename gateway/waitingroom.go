@@ -15,8 +15,9 @@ type waitingRoom struct {
 // A place is one connection in a waiting room.
 type place struct {
 	conn  net.Conn
-	count *int // connections of the same source in the room
-	index int  // among places; -1 once it left
+	count *int   // connections of the same source in the room
+	index int    // among places; -1 once it left
+	out   func() // called when it is turned out; may be nil
 }
 
 func (r *waitingRoom) enter(conn net.Conn, count *int) *place {
@@ -57,5 +58,8 @@ func (r *waitingRoom) turnOut(count int) net.Conn {
 		return nil
 	}
 	r.leave(most)
+	if most.out != nil {
+		most.out()
+	}
 	return most.conn
 }

@@ -59,14 +59,14 @@ func TestSilentConnectionsOnTheChannelPortKeepNoConnectionPointOut(t *testing.T)
 	limits := Limits{}.or()
 	flood := func() {
 		for i := range 1024 {
-			gate.begin(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 64)}), &limits, &closeRecorder{}, 16)
+			gate.begin(t.Context(), netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 64)}), &limits, &closeRecorder{}, 16)
 		}
 	}
 	flood()
 	point := netip.MustParseAddr("203.0.113.9")
 	for i := range 100 {
 		conn := &closeRecorder{}
-		p := gate.begin(point, &limits, conn, 16)
+		p := gate.begin(t.Context(), point, &limits, conn, 16)
 		if p == nil {
 			t.Fatalf("try %d: the connection point was not let in", i)
 		}
@@ -74,8 +74,7 @@ func TestSilentConnectionsOnTheChannelPortKeepNoConnectionPointOut(t *testing.T)
 		if conn.closed {
 			t.Fatalf("try %d: the connection point was turned out", i)
 		}
-		gate.handshaken(point, p)
-		gate.end()
+		gate.end(p)
 	}
 }
 
