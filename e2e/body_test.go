@@ -74,7 +74,7 @@ func TestADeviceThatStopsInItsBodyIsCut(t *testing.T) {
 			if !c.closed() {
 				t.Error("the connection went on")
 			}
-			if took := time.Since(begin); took > 10*time.Second {
+			if took := time.Since(begin); soak && took > 10*time.Second {
 				t.Errorf("the gateway waited %s", took)
 			}
 			if seen := o.targets(); len(seen) > 0 {

@@ -72,7 +72,7 @@ func (s *site) startLongRequests(t *testing.T, l *ledger, round int) *sync.WaitG
 				t.Errorf("a request that was under way: %s, %d bytes, %v", resp.Status, len(body), err)
 			}
 		})
-		eventually(t, 10*time.Second, "the server has "+id, func() bool { return l.times(id) > 0 })
+		eventually(t, 30*time.Second, "the server has "+id, func() bool { return l.times(id) > 0 })
 	}
 	return &all
 }

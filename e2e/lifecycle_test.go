@@ -29,7 +29,7 @@ func TestKillingTheParentLeavesNothing(t *testing.T) {
 	if err := s.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "every process of the site is gone", func() bool {
+	eventually(t, 30*time.Second, "every process of the site is gone", func() bool {
 		for _, pid := range all {
 			if alive(pid) {
 				return false
@@ -182,7 +182,7 @@ func TestOneRequestIDTiesTheHopsTogether(t *testing.T) {
 	}
 	for _, pattern := range []string{"instances/*/logs/CMGService", "connection-points/*/logs/SMS_Cloud_ProxyConnector"} {
 		for _, suffix := range []string{".log", ".json"} {
-			eventually(t, 5*time.Second, pattern+suffix+" names request "+p.RequestID, func() bool {
+			eventually(t, 30*time.Second, pattern+suffix+" names request "+p.RequestID, func() bool {
 				files, _ := filepath.Glob(filepath.Join(s.state, pattern+suffix))
 				for _, file := range files {
 					if bytes.Contains(readFile(t, file), []byte(p.RequestID)) {

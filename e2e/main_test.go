@@ -53,7 +53,7 @@ func testMain(m *testing.M) int {
 	}
 	shareTheWait()
 	code := m.Run()
-	if left := children(2 * time.Second); len(left) > 0 && code == 0 {
+	if left := children(30 * time.Second); len(left) > 0 && code == 0 {
 		fmt.Fprintf(os.Stderr, "e2e: processes left behind:\n%s\n", strings.Join(left, "\n"))
 		return 1
 	}

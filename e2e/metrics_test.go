@@ -20,7 +20,7 @@ type metrics map[string]*dto.MetricFamily
 
 // scrape reads the metrics of all roles of a site; it returns nil when they cannot be had.
 func (s *site) scrape() metrics {
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get(s.AdminURL + "/metrics")
 	if err != nil {
 		return nil

@@ -77,7 +77,7 @@ next:
 // waitForListener returns when p accepts connections at address.
 func waitForListener(t *testing.T, p *process, address string) {
 	t.Helper()
-	eventually(t, 20*time.Second, address+" accepts connections", func() bool {
+	eventually(t, 30*time.Second, address+" accepts connections", func() bool {
 		if p.ended() {
 			t.Fatalf("%s ended: %v\n%s", p.name, p.err, p.out)
 		}

@@ -67,13 +67,13 @@ func (f *fleet) stopInstance(t *testing.T, d *load, n int) {
 	over := d.instanceFault() // its devices wait; there is no balancer here to send them elsewhere
 	begin := time.Now()
 	f.gateways[n].signal(t, syscall.SIGSTOP)
-	eventually(t, 3*deadWithin, "both connection points know that an instance is dead", func() bool {
+	eventually(t, 6*deadWithin, "both connection points know that an instance is dead", func() bool {
 		return f.points[0].channelsOn(n)+f.points[1].channelsOn(n) == 0
 	})
 	dead := time.Since(begin)
 	woken := time.Now()
 	f.gateways[n].signal(t, syscall.SIGCONT)
-	eventually(t, 3*backWithin, "the instance has channels again", func() bool {
+	eventually(t, 6*backWithin, "the instance has channels again", func() bool {
 		return f.points[0].channelsOn(n) > 0 && f.points[1].channelsOn(n) > 0
 	})
 	back := time.Since(woken)
@@ -95,7 +95,7 @@ func (f *fleet) fallSilent(t *testing.T, d *load, s silence, n int) {
 	begin := time.Now()
 	end := s.begin(t, f, n)
 	var gatewaysKnow, pointKnows time.Duration
-	eventually(t, 3*deadWithin, point.name+" is dead for both instances and knows it: "+s.name, func() bool {
+	eventually(t, 6*deadWithin, point.name+" is dead for both instances and knows it: "+s.name, func() bool {
 		if gatewaysKnow == 0 && f.gateways[0].channelsTo(point.name)+f.gateways[1].channelsTo(point.name) == 0 {
 			gatewaysKnow = time.Since(begin)
 		}
@@ -113,7 +113,7 @@ func (f *fleet) fallSilent(t *testing.T, d *load, s silence, n int) {
 	count := carried()
 	repaired := time.Now()
 	end()
-	eventually(t, 3*backWithin, point.name+" carries requests again after: "+s.name, func() bool { return carried() > count })
+	eventually(t, 6*backWithin, point.name+" carries requests again after: "+s.name, func() bool { return carried() > count })
 	back := time.Since(repaired)
 	t.Logf("%s, %s: dead for the gateway after %s, for the connection point after %s, back after %s", point.name, s.name,
 		gatewaysKnow.Round(time.Millisecond), pointKnows.Round(time.Millisecond), back.Round(time.Millisecond))

@@ -71,7 +71,7 @@ func (c *rawConn) answer(t *testing.T, method string) (a answer, ok bool) {
 
 // closed reports whether the gateway ends the connection without another byte.
 func (c *rawConn) closed() bool {
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, err := c.r.Read(make([]byte, 1))
 	return n == 0 && err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 }

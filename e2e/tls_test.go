@@ -62,10 +62,10 @@ func TestJunkInPlaceOfTLSIsCut(t *testing.T) {
 			}
 			defer conn.Close()
 			_, _ = conn.Write([]byte(junk)) // it may have closed already
-			_ = conn.SetReadDeadline(time.Now().Add(15 * time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 			for buffer := make([]byte, 4096); ; {
 				if _, err := conn.Read(buffer); os.IsTimeout(err) {
-					t.Fatal("the gateway still waits after 15 s")
+					t.Fatal("the gateway still waits after 30 s")
 				} else if err != nil {
 					return
 				}

@@ -65,7 +65,7 @@ func TestUpTakesChannelsOnTheDevicesPort(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "point")
 			copyPoint(t, filepath.Join(s.state, "connection-points", s.ConnectionPoints[0].ID), dir)
 			point := start(t, command(t, binary, "connection-point", "run", "--config", filepath.Join(dir, "config.yaml"), "--transport", transport))
-			eventually(t, 20*time.Second, "channels to all instances", func() bool {
+			eventually(t, 30*time.Second, "channels to all instances", func() bool {
 				if point.ended() {
 					t.Fatalf("connection-point run ended: %v\n%s", point.err, point.out)
 				}
@@ -131,7 +131,7 @@ func newOuterSite(t *testing.T, addresses ...string) *outerSite {
 	write(t, filepath.Join(root, "hello"), "hello from inside\n")
 	server := prepareNginx(t, root, "0.0.0.0:8080")
 	start(t, o.inside.command(t, "nginx", server.args...))
-	eventually(t, 20*time.Second, "the server answers inside", func() bool {
+	eventually(t, 30*time.Second, "the server answers inside", func() bool {
 		return run(t, o.inside.command(t, "curl", "--silent", "--fail", "http://127.0.0.1:8080/hello")).code == 0
 	})
 	args := []string{"site", "run", "--state", o.state, "--service-name", o.name, "--port", o.port, "--publish", "app=http://127.0.0.1:8080"}
@@ -139,7 +139,7 @@ func newOuterSite(t *testing.T, addresses ...string) *outerSite {
 		args = append(args, "--gateway-address", a)
 	}
 	site := start(t, o.inside.command(t, binary, args...))
-	eventually(t, 20*time.Second, "the site runs", func() bool {
+	eventually(t, 30*time.Second, "the site runs", func() bool {
 		if site.ended() {
 			t.Fatalf("site run ended: %v\n%s", site.err, site.out)
 		}
@@ -225,7 +225,7 @@ func TestChannelsFallBackAndReturn(t *testing.T) {
 
 	point := o.connect(t)
 	eventually(t, 30*time.Second, "channels by the slots' ports", func() bool { return o.status(t).connected(2, "slot-port") })
-	eventually(t, 20*time.Second, "requests", func() bool { return o.served(t) })
+	eventually(t, 30*time.Second, "requests", func() bool { return o.served(t) })
 	point.stop(t)
 
 	drop(t, "10124:10125")
@@ -278,7 +278,7 @@ func TestChannelsGoThroughSquid(t *testing.T) {
 	squid.start(t, "")
 	point := o.connect(t, proxy...)
 	logged(t, point, "channel down", "407 Proxy Authentication Required", "proxy_credentials_file")
-	eventually(t, 20*time.Second, "407 in the status", func() bool {
+	eventually(t, 30*time.Second, "407 in the status", func() bool {
 		for _, c := range o.status(t).Channels {
 			if len(c.Better) == 0 || !strings.Contains(c.Better[0].Error, "407") || !strings.Contains(c.LastError, "407") {
 				return false
@@ -290,7 +290,7 @@ func TestChannelsGoThroughSquid(t *testing.T) {
 	began := time.Now()
 	eventually(t, 40*time.Second, "channels through the proxy", func() bool { return o.status(t).connected(2, "slot-port") })
 	t.Logf("the password is right: channels after %s", time.Since(began).Round(10*time.Millisecond))
-	eventually(t, 20*time.Second, "requests", func() bool { return o.served(t) })
+	eventually(t, 30*time.Second, "requests", func() bool { return o.served(t) })
 	for _, want := range []string{"CONNECT " + outsideIP + ":10124 ", "CONNECT [" + outsideIP6 + "]:10125 "} {
 		if log := squid.accessLog(t); !strings.Contains(log, want) {
 			t.Errorf("the proxy's log has no %q:\n%s", want, log)
@@ -320,7 +320,7 @@ func TestChannelsGoThroughSquid(t *testing.T) {
 	point.stop(t)
 	point = o.connect(t, append(proxy, "--transport", "websocket")...)
 	eventually(t, 40*time.Second, "channels through the proxy by WebSocket", func() bool { return o.status(t).connected(2, "websocket") })
-	eventually(t, 20*time.Second, "requests by WebSocket", func() bool { return o.served(t) })
+	eventually(t, 30*time.Second, "requests by WebSocket", func() bool { return o.served(t) })
 	point.stop(t)
 
 	// A proxy that takes no packet.
@@ -459,7 +459,7 @@ func TestBalancedPortFindsTheInstance(t *testing.T) {
 	for _, transport := range []string{"single-port", "websocket"} {
 		point := o.connect(t, "--transport", transport)
 		eventually(t, 30*time.Second, "channels to both instances by "+transport, func() bool { return o.status(t).connected(2, transport) })
-		eventually(t, 20*time.Second, "requests to both", func() bool { return o.served(t) })
+		eventually(t, 30*time.Second, "requests to both", func() bool { return o.served(t) })
 		point.stop(t)
 	}
 	passed := 0

@@ -27,12 +27,12 @@ func TestTwoOrdinaryHostsAreEnough(t *testing.T) {
 	// On the premises: a server, and the site.
 	server := prepareNginx(t, root, "0.0.0.0:8080")
 	start(t, inside.command(t, "nginx", server.args...))
-	eventually(t, 20*time.Second, "the server answers inside", func() bool {
+	eventually(t, 30*time.Second, "the server answers inside", func() bool {
 		return run(t, inside.command(t, "curl", "--silent", "--fail", "http://127.0.0.1:8080/hello")).code == 0
 	})
 	site := start(t, inside.command(t, binary, "site", "run", "--state", state, "--gateway-address", outsideIP,
 		"--service-name", name, "--port", port, "--publish", "app=http://127.0.0.1:8080"))
-	eventually(t, 20*time.Second, "the site runs", func() bool {
+	eventually(t, 30*time.Second, "the site runs", func() bool {
 		if site.ended() {
 			t.Fatalf("site run ended: %v\n%s", site.err, site.out)
 		}
@@ -61,11 +61,11 @@ func TestTwoOrdinaryHostsAreEnough(t *testing.T) {
 	served := func(path string) func() bool {
 		return func() bool { return get(path).stdout == "hello from inside\n" }
 	}
-	eventually(t, 20*time.Second, "a device outside reads what lies inside", served("/app/hello"))
+	eventually(t, 30*time.Second, "a device outside reads what lies inside", served("/app/hello"))
 
 	// A change on the premises reaches the gateway by the channel alone.
 	inside.must(t, binary, "server", "add", "more=http://127.0.0.1:8080", "--state", state)
-	eventually(t, 20*time.Second, "a server that was added later is served", served("/more/hello"))
+	eventually(t, 30*time.Second, "a server that was added later is served", served("/more/hello"))
 
 	// A gateway that crashed comes back to channels that come back to it.
 	if err := syscall.Kill(gateway.cmd.Process.Pid, syscall.SIGKILL); err != nil {
@@ -74,7 +74,7 @@ func TestTwoOrdinaryHostsAreEnough(t *testing.T) {
 	<-gateway.done
 	gateway = start(t, command(t, binary, "gateway", "run", "--config", filepath.Join(gatewayDir, "config.yaml")))
 	waitForListener(t, gateway, outsideIP+":"+port)
-	eventually(t, 20*time.Second, "the gateway serves again after its crash", served("/more/hello"))
+	eventually(t, 30*time.Second, "the gateway serves again after its crash", served("/more/hello"))
 
 	// Nothing of the site's own lies on the gateway's host.
 	for _, secret := range []string{"site.db", "seal.key", "admin.token"} {
