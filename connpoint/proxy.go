@@ -2,6 +2,7 @@ package connpoint
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -10,7 +11,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
@@ -22,6 +27,9 @@ import (
 type Proxy struct {
 	URL     string // http://HOST:PORT or https://HOST:PORT; a user and password in it are used as well
 	NoProxy string // hosts that are dialled directly, as in the variable NO_PROXY
+	// Environment says that the settings are those of the environment, which everybody reads alike: loopback addresses
+	// are dialled directly, and what is no host in NoProxy is passed over. Settings of ours are obeyed to the letter.
+	Environment bool
 	// Credentials are for Basic authentication, asked for at each dial; nil means none but those of URL.
 	Credentials func() (user, password string, err error)
 }
@@ -32,14 +40,56 @@ func (p *Proxy) Check() error {
 	return err
 }
 
+// CheckNoProxy says which entry of NoProxy names no host.
+func (p *Proxy) CheckNoProxy() error {
+	if p.Environment {
+		return nil
+	}
+	for entry := range strings.SplitSeq(p.NoProxy, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" && !namesHosts(entry) {
+			return causeway.WithHint(fmt.Errorf("%q names no host", entry),
+				"write hosts, domains, addresses and networks with commas between them, like gw.example.com,.corp.example,10.0.0.0/8")
+		}
+	}
+	return nil
+}
+
+// namesHosts reports whether an entry is a network, or a host with or without a port; * is any.
+func namesHosts(entry string) bool {
+	if _, err := netip.ParsePrefix(entry); err == nil {
+		return true
+	}
+	if _, err := netip.ParseAddr(strings.Trim(entry, "[]")); err == nil {
+		return true
+	}
+	host := entry
+	if h, port, err := net.SplitHostPort(entry); err == nil {
+		if !isPort(port) {
+			return false
+		}
+		host = h
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return host != "" && !strings.ContainsAny(host, "/: \t@?#%[]\"")
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
+}
+
 func (p *Proxy) parse() (*url.URL, error) {
 	const form = "write it like http://proxy.example.com:3128"
 	u, err := url.Parse(p.URL)
 	switch {
 	case err != nil:
-		return nil, causeway.WithHint(errors.New("proxy: the URL is malformed"), form)
+		return nil, causeway.WithHint(errors.New("the URL is malformed"), form)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, causeway.WithHint(fmt.Errorf("proxy %q: it does not start with http:// or https://", u.Redacted()), form)
+	case u.Port() != "" && !isPort(u.Port()):
+		return nil, causeway.WithHint(fmt.Errorf("proxy %q: port %s does not exist", u.Redacted(), u.Port()), "give a port of 1 to 65535")
 	case u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return nil, causeway.WithHint(fmt.Errorf("proxy %q: it is not just a host and a port", u.Redacted()), form)
 	}
@@ -52,8 +102,42 @@ func (p *Proxy) proxyFor(place string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
+	if host, port, err := net.SplitHostPort(place); err == nil && !p.Environment && isLoopback(host) {
+		if p.exempt(host, port) {
+			return nil, nil
+		}
+		return u, nil
+	}
 	rules := httpproxy.Config{HTTPSProxy: u.String(), NoProxy: p.NoProxy}
 	return rules.ProxyFunc()(&url.URL{Scheme: "https", Host: place})
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// exempt reports whether NoProxy names a loopback address, which the usual rules would exempt unnamed.
+func (p *Proxy) exempt(host, port string) bool {
+	ip, _ := netip.ParseAddr(host)
+	for entry := range strings.SplitSeq(p.NoProxy, ",") {
+		entry = strings.ToLower(strings.TrimSpace(entry))
+		network, err := netip.ParsePrefix(entry)
+		if entry == "*" || err == nil && network.Contains(ip.Unmap()) {
+			return true
+		}
+		if h, only, err := net.SplitHostPort(entry); err == nil {
+			if only != port {
+				continue
+			}
+			entry = h
+		}
+		named, err := netip.ParseAddr(strings.Trim(entry, "[]"))
+		if entry == host || err == nil && named.Unmap() == ip.Unmap() {
+			return true
+		}
+	}
+	return false
 }
 
 // proxyName is the proxy that a place is reached through, for people; empty for none.
@@ -85,10 +169,12 @@ func (a *Agent) dialOut(ctx context.Context, place string) (net.Conn, error) {
 	}
 	conn, err := a.dialProxy(ctx, u)
 	if err != nil {
-		return nil, causeway.WithHint(fmt.Errorf("proxy %s: %w", u.Redacted(), err), "see whether the proxy runs and may be reached from here")
+		hint := cmp.Or(causeway.Hint(err), "see whether the proxy runs and may be reached from here")
+		return nil, causeway.WithHint(fmt.Errorf("proxy %s: %w", u.Redacted(), err), "%s", hint)
 	}
 	if err := a.Proxy.connect(ctx, conn, u, place); err != nil {
-		return nil, errors.Join(fmt.Errorf("proxy %s: %w", u.Redacted(), err), conn.Close())
+		_ = conn.Close() // the reason is known
+		return nil, fmt.Errorf("proxy %s: %w", u.Redacted(), err)
 	}
 	return conn, nil
 }
@@ -104,10 +190,29 @@ func (a *Agent) dialProxy(ctx context.Context, u *url.URL) (net.Conn, error) {
 	}
 	t := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname(), InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error { return verifyAny(state, u.Hostname(), a.ExtraCAs) }})
-	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	handshake, cancel := context.WithTimeout(ctx, proxyTLSTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(handshake); err != nil {
+		_ = conn.Close() // the reason is known
+		return nil, proxyTLSFault(ctx, handshake, err)
 	}
 	return t, nil
+}
+
+// proxyTLSTimeout bounds TLS with the proxy itself, which is near. One that speaks plain HTTP may wait for a request for
+// ever, and a dial has time for more than that.
+const proxyTLSTimeout = 5 * time.Second
+
+// proxyTLSFault says what was wrong with TLS to a proxy. https:// for one that does not speak it is the likeliest mistake.
+func proxyTLSFault(ctx, handshake context.Context, err error) error {
+	const hint = "write http:// in place of https:// if the proxy itself does not speak TLS"
+	if ctx.Err() == nil && handshake.Err() != nil {
+		return causeway.WithHint(fmt.Errorf("no TLS answer within %s", proxyTLSTimeout), hint)
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return causeway.WithHint(fmt.Errorf("it does not answer with TLS: %w", err), hint)
+	}
+	return fmt.Errorf("TLS: %w", err)
 }
 
 // connect asks the proxy for a tunnel to a place.

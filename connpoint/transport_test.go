@@ -629,13 +629,87 @@ func TestNoProxyMeansADirectDial(t *testing.T) {
 	}
 }
 
+// A proxy that was asked for is used for a loopback address, too, unless it is named; that of the environment is not.
+func TestLoopbackAddressesAndProxies(t *testing.T) {
+	for _, tt := range []struct {
+		noProxy, place      string
+		environment, direct bool
+	}{
+		{"", "127.7.7.7:443", false, false},
+		{"", "localhost:443", false, false},
+		{"", "[::1]:443", false, false},
+		{"", "127.7.7.7:443", true, true},
+		{"", "localhost:443", true, true},
+		{"127.0.0.0/8", "127.7.7.7:443", false, true},
+		{"x.test, 127.7.7.7", "127.7.7.7:443", false, true},
+		{"127.7.7.7:443", "127.7.7.7:10124", false, false},
+		{"127.7.7.7:443", "127.7.7.7:443", false, true},
+		{"[::1]", "[::1]:443", false, true},
+		{"::1", "localhost:443", false, false},
+		{"LOCALHOST", "localhost:443", false, true},
+		{"*", "127.7.7.7:443", false, true},
+	} {
+		u, err := (&Proxy{URL: "http://proxy.test:3128", NoProxy: tt.noProxy, Environment: tt.environment}).proxyFor(tt.place)
+		if err != nil || (u == nil) != tt.direct {
+			t.Errorf("no_proxy %q, %s, of the environment %v: proxy %v, %v", tt.noProxy, tt.place, tt.environment, u, err)
+		}
+	}
+}
+
+func TestNoProxyIsChecked(t *testing.T) {
+	for _, good := range []string{"", "*", "gw.test", ".test, *.example.com", "10.0.0.0/8,gw.test:443", "2001:db8::/32", "::1", "[::1]:443", "192.0.2.1:80"} {
+		if err := (&Proxy{NoProxy: good}).CheckNoProxy(); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"10.0.0.0/99", "http://x", "a b", "gw.test:99999", "gw.test:x", "ok.test,http://u@x"} {
+		if err := (&Proxy{NoProxy: bad}).CheckNoProxy(); err == nil || causeway.Hint(err) == "" {
+			t.Errorf("%q: error %v, want one with a hint", bad, err)
+		}
+	}
+}
+
+// https:// for a proxy that speaks plain HTTP is said to be so, whether it waits for a request, hangs up or complains.
+func TestProxyWithoutTLSIsSaidClearly(t *testing.T) {
+	for name, tt := range map[string]struct {
+		serve func(net.Conn)
+		want  string
+	}{
+		"silent":   {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "no TLS answer within 5s"},
+		"hangs up": {func(c net.Conn) { _, _ = c.Read(make([]byte, 64<<10)); c.Close() }, "does not answer with TLS"},
+		"complains": {func(c net.Conn) {
+			go io.Copy(io.Discard, c)
+			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		}, "does not answer with TLS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var far net.Conn
+				a := &Agent{Proxy: &Proxy{URL: "https://proxy.test:3128"}}
+				a.Dial = func(context.Context, string, string) (net.Conn, error) {
+					near, other := net.Pipe()
+					far = other
+					go tt.serve(far)
+					return near, nil
+				}
+				_, err := a.dialOut(t.Context(), "gw.test:443")
+				if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(causeway.Hint(err), "http://") || strings.ContainsRune(err.Error(), '\n') {
+					t.Errorf("error %v, hint %q; want %q on one line", err, causeway.Hint(err), tt.want)
+				}
+				far.Close()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
 func TestProxySettingsAreChecked(t *testing.T) {
 	for _, good := range []string{"http://proxy.test:3128", "https://proxy.test", "http://u:p@[::1]:3128/"} {
 		if err := (&Proxy{URL: good}).Check(); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "proxy.test:3128", "socks5://proxy.test", "http://", "http://u:hidden@proxy.test/path", "http://u:hidden@pro xy", "http://proxy.test?x"} {
+	for _, bad := range []string{"", "proxy.test:3128", "socks5://proxy.test", "http://", "http://proxy.test:99999", "http://proxy.test:0", "http://u:hidden@proxy.test/path", "http://u:hidden@pro xy", "http://proxy.test?x"} {
 		err := (&Proxy{URL: bad}).Check()
 		if err == nil || causeway.Hint(err) == "" || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%q: error %v; want one with a hint and no password", bad, err)

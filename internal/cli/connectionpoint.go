@@ -61,6 +61,9 @@ environment is used with --proxy environment alone. What flags say goes before w
 			if err := r.configured(cmd); err != nil {
 				return err
 			}
+			if err := flags.given(cmd.Flags()); err != nil {
+				return err
+			}
 			return r.runConnectionPoint(cmd.Context(), flags, budget)
 		},
 	}
@@ -116,7 +119,7 @@ func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportCon
 	defer log.close()
 	agent, err := cfg.agent(log)
 	if err == nil {
-		err = cfg.Transport.apply(agent, r.app.getenv)
+		err = cfg.Transport.apply(agent, r.config, r.app.getenv)
 	}
 	if err != nil {
 		return err
@@ -124,6 +127,11 @@ func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportCon
 	if name := cfg.Transport.unusedProxy(r.app.getenv); name != "" {
 		log.Info("a proxy in the environment is not used", "variable", name, "hint", "to use it: proxy: environment")
 	}
+	if cfg.Transport.missingProxy(r.app.getenv) {
+		log.Warn("no proxy is used, since the environment names none", "hint", "set HTTPS_PROXY, or name the proxy's URL: proxy: http://proxy.example.com:3128")
+	}
+	warnOfOpenFiles(log.Logger, cfg.KeyFile, cfg.Transport.ProxyCredentialsFile)
+	r.warnOfBudget(log.Logger, cfg.MemoryBudget, cfg.Role.MemoryLimit)
 	return r.serve(ctx, cfg.Role, service{
 		run: agent.Run, admin: agent.AdminHandler(), reload: agent.Reload,
 		ready: map[string]any{"id": cfg.ID}, logger: log.Logger,

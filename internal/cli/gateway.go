@@ -109,6 +109,8 @@ func (r *roleProcess) runGateway(ctx context.Context, budget memorySize) error {
 	if err != nil {
 		return err
 	}
+	warnOfOpenFiles(log.Logger, cfg.KeyFile)
+	r.warnOfBudget(log.Logger, cfg.MemoryBudget, cfg.Role.MemoryLimit)
 	if n := openFiles(); n < enoughFiles {
 		log.Warn("the gateway may open few files, so it can hold few devices", "open_files", n, "want", enoughFiles,
 			"hint", "raise the limit of who starts it: LimitNOFILE=262144 in its systemd unit, or ulimit -n 262144 as root")

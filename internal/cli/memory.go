@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"runtime/debug"
 	"strconv"
@@ -31,10 +32,7 @@ const enoughFiles = 65_536
 // limitMemory sets the collector's limit: the configured one, else a share of the memory there is. Who sets GOGC or
 // GOMEMLIMIT in the environment has decided, and nothing is changed. It returns the limit in force, 0 for none.
 func (r *roleProcess) limitMemory(configured memorySize) int64 {
-	limit := int64(configured)
-	if limit == 0 && r.memory > 0 {
-		limit = r.memory / 100 * memoryShare
-	}
+	limit := r.memoryLimit(configured)
 	if limit > 0 && !r.collectorDecided() {
 		debug.SetMemoryLimit(limit)
 	}
@@ -42,6 +40,23 @@ func (r *roleProcess) limitMemory(configured memorySize) int64 {
 		return 0
 	}
 	return limit
+}
+
+// memoryLimit is the configured limit, else a share of the memory there is; 0 when that is not known.
+func (r *roleProcess) memoryLimit(configured memorySize) int64 {
+	if configured == 0 && r.memory > 0 {
+		return r.memory / 100 * memoryShare
+	}
+	return int64(configured)
+}
+
+// warnOfBudget says when bodies alone may take more than the role should.
+func (r *roleProcess) warnOfBudget(log *slog.Logger, budget, configured memorySize) {
+	limit := memorySize(r.memoryLimit(configured))
+	if limit > 0 && budget > limit {
+		log.Warn("the memory budget is above the memory limit, so it bounds nothing", "memory_budget", budget.String(), "memory_limit", limit.String(),
+			"hint", "lower memory_budget (--memory-budget), or raise memory_limit")
+	}
 }
 
 // collectorDecided reports whether somebody has decided on the collector, in the environment.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/connpoint"
@@ -26,11 +28,16 @@ type transportConfig struct {
 	ProxyCredentialsFile string `yaml:"proxy_credentials_file,omitempty"`
 	NoProxy              string `yaml:"no_proxy,omitempty"`
 	ExtraCAFile          string `yaml:"extra_ca_file,omitempty"`
+
+	said map[string]string // by field: the flag that said it, where the file did not
 }
 
 // proxyEnvironment takes the proxy from HTTPS_PROXY and NO_PROXY. A daemon does not look there unasked: what happens to
 // be in the environment of whoever started it must not decide where its connections go.
 const proxyEnvironment = "environment"
+
+// proxyNone is no proxy. A flag says so when the file has one.
+const proxyNone = "none"
 
 // A transportList is "auto", or a list of transports.
 type transportList []string
@@ -58,45 +65,85 @@ func (l *transportList) UnmarshalText(b []byte) error {
 func (c *transportConfig) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar((*[]string)(&c.Transports), "transport", nil, "`LIST` of slot-port, single-port and websocket in the order of preference (default auto: all of them)")
-	f.StringVar(&c.Proxy, "proxy", "", "HTTP proxy to the gateways, as `URL`; environment: from HTTPS_PROXY and NO_PROXY")
+	f.StringVar(&c.Proxy, "proxy", "", "HTTP proxy to the gateways, as `URL`; environment: from HTTPS_PROXY and NO_PROXY; none: none, whatever the file says")
 	f.StringVar(&c.ProxyCredentialsFile, "proxy-credentials", "", "`FILE` with one line USER:PASSWORD for the proxy")
 	f.StringVar(&c.NoProxy, "no-proxy", "", "`HOSTS` that are reached without the proxy, as in NO_PROXY")
 	f.StringVar(&c.ExtraCAFile, "extra-ca", "", "`PEM` file with CAs of a proxy or middle box that ends TLS on the way")
 }
 
-// override takes over what flags say instead of the file.
-func (c *transportConfig) override(flags transportConfig) {
-	if len(flags.Transports) > 0 {
-		c.Transports = flags.Transports
-	}
-	for into, value := range map[*string]string{
-		&c.Proxy: flags.Proxy, &c.ProxyCredentialsFile: flags.ProxyCredentialsFile, &c.NoProxy: flags.NoProxy, &c.ExtraCAFile: flags.ExtraCAFile,
-	} {
-		if value != "" {
-			*into = value
+// given notes which flags were given, be it with nothing behind them.
+func (c *transportConfig) given(f *pflag.FlagSet) error {
+	c.said = make(map[string]string)
+	for field, flag := range map[string]string{"transports": "transport", "proxy": "proxy", "proxy_credentials_file": "proxy-credentials",
+		"no_proxy": "no-proxy", "extra_ca_file": "extra-ca"} {
+		if f.Changed(flag) {
+			c.said[field] = "--" + flag
 		}
 	}
+	if c.said["transports"] != "" && len(c.Transports) == 0 {
+		return badFlag("choose auto, or of slot-port, single-port and websocket in the order of your preference", "--transport names none")
+	}
+	if u, err := url.Parse(c.Proxy); err == nil && u.User != nil {
+		return badFlag("put them into a file and give that with --proxy-credentials", "--proxy: user and password could be read by everybody on this machine")
+	}
+	return nil
+}
+
+// override takes over what flags say instead of the file. Who says that there is no proxy needs nothing for one.
+func (c *transportConfig) override(flags transportConfig) {
+	c.said = flags.said
+	if flags.said["transports"] != "" {
+		c.Transports = flags.Transports
+	}
+	if flags.said["proxy"] != "" && (flags.Proxy == "" || flags.Proxy == proxyNone) {
+		c.ProxyCredentialsFile, c.NoProxy = "", ""
+	}
+	for field, s := range map[string]struct {
+		into  *string
+		value string
+	}{
+		"proxy": {&c.Proxy, flags.Proxy}, "proxy_credentials_file": {&c.ProxyCredentialsFile, flags.ProxyCredentialsFile},
+		"no_proxy": {&c.NoProxy, flags.NoProxy}, "extra_ca_file": {&c.ExtraCAFile, flags.ExtraCAFile},
+	} {
+		if flags.said[field] != "" {
+			*s.into = s.value
+		}
+	}
+}
+
+// where says who said a field: a flag, or a line of the file at path.
+func (c *transportConfig) where(path, field string) string {
+	if flag := c.said[field]; flag != "" {
+		return flag
+	}
+	return fieldOf(path, field)
 }
 
 // check judges the fields. path is that of the configuration.
 func (c *transportConfig) check(path string, getenv func(string) string) error {
 	var errs []error
-	wrong := func(field string, err error) {
+	wrong := func(where string, err error) {
 		if err != nil {
-			errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("configuration %s: %s: %w", path, field, err)}, "%s", causeway.Hint(err)))
+			errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %w", where, err)}, "%s", causeway.Hint(err)))
 		}
 	}
 	_, err := connpoint.ParseTransports(c.Transports)
-	wrong("transports", err)
-	if c.Proxy == "" {
+	wrong(c.where(path, "transports"), err)
+	if c.Proxy == "" || c.Proxy == proxyNone {
 		for field, value := range map[string]string{"proxy_credentials_file": c.ProxyCredentialsFile, "no_proxy": c.NoProxy} {
 			if value != "" {
-				wrong(field, causeway.WithHint(errors.New("there is no proxy"), "add a line such as proxy: http://proxy.example.com:3128"))
+				wrong(c.where(path, field), causeway.WithHint(errors.New("there is no proxy"),
+					"name it: --proxy http://proxy.example.com:3128, or a line proxy: http://proxy.example.com:3128"))
 			}
 		}
 	}
 	if p := c.proxy(getenv); p != nil {
-		wrong("proxy", p.Check())
+		at := c.where(path, "proxy")
+		if p.Environment {
+			at, _ = firstOf(getenv, httpsProxyVariables...)
+		}
+		wrong(at, p.Check())
+		wrong(c.where(path, "no_proxy"), p.CheckNoProxy())
 	}
 	return errors.Join(errs...)
 }
@@ -104,10 +151,14 @@ func (c *transportConfig) check(path string, getenv func(string) string) error {
 // proxy returns the proxy's settings, nil without one.
 func (c *transportConfig) proxy(getenv func(string) string) *connpoint.Proxy {
 	p := &connpoint.Proxy{URL: c.Proxy, NoProxy: c.NoProxy}
+	if c.Proxy == proxyNone {
+		return nil
+	}
 	if c.Proxy == proxyEnvironment {
-		p.URL = firstOf(getenv, "HTTPS_PROXY", "https_proxy")
+		p.Environment = true
+		_, p.URL = firstOf(getenv, httpsProxyVariables...)
 		if p.NoProxy == "" {
-			p.NoProxy = firstOf(getenv, "NO_PROXY", "no_proxy")
+			_, p.NoProxy = firstOf(getenv, "NO_PROXY", "no_proxy")
 		}
 		if p.URL != "" && !strings.Contains(p.URL, "://") {
 			p.URL = "http://" + p.URL // as everybody reads it
@@ -122,13 +173,16 @@ func (c *transportConfig) proxy(getenv func(string) string) *connpoint.Proxy {
 	return p
 }
 
-func firstOf(getenv func(string) string, names ...string) string {
+var httpsProxyVariables = []string{"HTTPS_PROXY", "https_proxy"}
+
+// firstOf returns the first variable that is set, with its value.
+func firstOf(getenv func(string) string, names ...string) (name, value string) {
 	for _, name := range names {
 		if v := getenv(name); v != "" {
-			return v
+			return name, v
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // maxCredentialsBytes bounds the file of a user and a password.
@@ -139,30 +193,30 @@ const maxCredentialsBytes = 4 << 10
 func readCredentials(file string) (user, password string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return "", "", causeway.WithHint(err, "make proxy_credentials_file readable for the connection point")
+		return "", "", causeway.WithHint(err, "give a file with one line USER:PASSWORD, readable for the connection point alone")
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxCredentialsBytes+1))
 	if err != nil {
-		return "", "", err
+		return "", "", causeway.WithHint(err, "give a file with one line USER:PASSWORD, readable for the connection point alone")
 	}
 	line := strings.TrimRight(string(text), "\r\n")
 	user, password, ok := strings.Cut(line, ":")
 	if !ok || user == "" || len(text) > maxCredentialsBytes || strings.ContainsAny(line, "\r\n\x00") {
-		return "", "", causeway.WithHint(fmt.Errorf("%s does not hold one line USER:PASSWORD", file), "write it with: printf '%%s' 'USER:PASSWORD' > %s", file)
+		return "", "", causeway.WithHint(fmt.Errorf("%s does not hold one line USER:PASSWORD", file), "write that line with an editor, and nothing else, into a file of mode 600")
 	}
 	return user, password, nil
 }
 
 // apply gives the settings to the agent.
-func (c *transportConfig) apply(a *connpoint.Agent, getenv func(string) string) (err error) {
+func (c *transportConfig) apply(a *connpoint.Agent, path string, getenv func(string) string) (err error) {
 	if a.Transports, err = connpoint.ParseTransports(c.Transports); err != nil {
 		return err
 	}
 	a.Proxy, a.ReturnEvery = c.proxy(getenv), time.Duration(c.ReturnInterval)
 	if a.Proxy != nil && a.Proxy.Credentials != nil {
 		if _, _, err := a.Proxy.Credentials(); err != nil { // now, rather than in a log later
-			return fmt.Errorf("proxy_credentials_file: %w", err)
+			return fmt.Errorf("%s: %w", c.where(path, "proxy_credentials_file"), err)
 		}
 	}
 	if c.ExtraCAFile == "" {
@@ -170,11 +224,11 @@ func (c *transportConfig) apply(a *connpoint.Agent, getenv func(string) string) 
 	}
 	pem, err := os.ReadFile(c.ExtraCAFile)
 	if err != nil {
-		return fmt.Errorf("extra_ca_file: %w", err)
+		return causeway.WithHint(fmt.Errorf("%s: %w", c.where(path, "extra_ca_file"), err), "give a file with the CA's certificate as PEM, readable for the connection point")
 	}
 	a.ExtraCAs = x509.NewCertPool()
 	if !a.ExtraCAs.AppendCertsFromPEM(pem) {
-		return causeway.WithHint(fmt.Errorf("extra_ca_file: %s holds no certificate", c.ExtraCAFile), "give the CA's certificate as PEM")
+		return causeway.WithHint(fmt.Errorf("%s: %s holds no certificate", c.where(path, "extra_ca_file"), c.ExtraCAFile), "give the CA's certificate as PEM")
 	}
 	return nil
 }
@@ -184,10 +238,12 @@ func (c *transportConfig) unusedProxy(getenv func(string) string) string {
 	if c.Proxy != "" {
 		return ""
 	}
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy"} {
-		if getenv(name) != "" {
-			return name
-		}
-	}
-	return ""
+	name, _ := firstOf(getenv, httpsProxyVariables...)
+	return name
+}
+
+// missingProxy reports whether the environment was to name a proxy and does not.
+func (c *transportConfig) missingProxy(getenv func(string) string) bool {
+	_, value := firstOf(getenv, httpsProxyVariables...)
+	return c.Proxy == proxyEnvironment && value == ""
 }

@@ -1,10 +1,17 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/connpoint"
@@ -32,7 +39,7 @@ func TestTransportSettingsOfAFile(t *testing.T) {
 			continue
 		}
 		var a connpoint.Agent
-		if err := cfg.Transport.apply(&a, noEnvironment); err != nil || len(a.Transports) != len(tt.want) || a.Transports[0] != tt.want[0] {
+		if err := cfg.Transport.apply(&a, file, noEnvironment); err != nil || len(a.Transports) != len(tt.want) || a.Transports[0] != tt.want[0] {
 			t.Errorf("%s: %v, %v", tt.text, a.Transports, err)
 		}
 	}
@@ -44,8 +51,12 @@ func TestBadTransportSettingsAreNamed(t *testing.T) {
 		want string
 	}{
 		{transportConfig{Transports: []string{"tcp"}}, `transports: transport "tcp" does not exist`},
-		{transportConfig{Proxy: "ftp://proxy.test"}, "proxy: proxy"},
+		{transportConfig{Proxy: "ftp://proxy.test"}, "config.yaml: proxy: proxy"},
 		{transportConfig{Proxy: "proxy.test:3128"}, "proxy: proxy"},
+		{transportConfig{Proxy: "http://proxy.test:99999"}, "port 99999 does not exist"},
+		{transportConfig{Proxy: "http://proxy.test", NoProxy: "10.0.0.0/99"}, `no_proxy: "10.0.0.0/99" names no host`},
+		{transportConfig{Transports: []string{"quic"}, said: map[string]string{"transports": "--transport"}}, `--transport: transport "quic" does not exist`},
+		{transportConfig{Proxy: "none", NoProxy: "x", said: map[string]string{"no_proxy": "--no-proxy"}}, "--no-proxy: there is no proxy"},
 		{transportConfig{NoProxy: "x"}, "no_proxy: there is no proxy"},
 		{transportConfig{ProxyCredentialsFile: "x"}, "proxy_credentials_file: there is no proxy"},
 	} {
@@ -101,9 +112,96 @@ func TestCredentialsFile(t *testing.T) {
 }
 
 func TestFlagsGoBeforeTheFile(t *testing.T) {
-	cfg := transportConfig{Transports: []string{"slot-port"}, Proxy: "http://a.test:1", NoProxy: "x"}
-	cfg.override(transportConfig{Transports: []string{"websocket"}, Proxy: "http://b.test:2"})
-	if cfg.Transports[0] != "websocket" || cfg.Proxy != "http://b.test:2" || cfg.NoProxy != "x" {
-		t.Errorf("%+v", cfg)
+	file := transportConfig{Transports: []string{"slot-port"}, Proxy: "http://a.test:1", NoProxy: "x.test", ProxyCredentialsFile: "c"}
+	for _, tt := range []struct {
+		args []string
+		want transportConfig
+	}{
+		{nil, file},
+		{[]string{"--transport", "websocket", "--proxy", "http://b.test:2"},
+			transportConfig{Transports: []string{"websocket"}, Proxy: "http://b.test:2", NoProxy: "x.test", ProxyCredentialsFile: "c"}},
+		{[]string{"--proxy", ""}, transportConfig{Transports: file.Transports}},
+		{[]string{"--proxy", "none"}, transportConfig{Transports: file.Transports, Proxy: "none"}},
+		{[]string{"--no-proxy", ""}, transportConfig{Transports: file.Transports, Proxy: file.Proxy, ProxyCredentialsFile: "c"}},
+	} {
+		var flags transportConfig
+		cmd := &cobra.Command{}
+		flags.flags(cmd)
+		if err := errors.Join(cmd.ParseFlags(tt.args), flags.given(cmd.Flags())); err != nil {
+			t.Fatal(err)
+		}
+		got := file
+		got.override(flags)
+		got.said = nil
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%v: %+v, want %+v", tt.args, got, tt.want)
+		}
+		if p := got.proxy(noEnvironment); (p == nil) != (got.Proxy == "" || got.Proxy == "none") || got.check("config.yaml", noEnvironment) != nil {
+			t.Errorf("%v: proxy %+v, %v", tt.args, p, got.check("config.yaml", noEnvironment))
+		}
+	}
+}
+
+func TestBadTransportFlagsAreRefused(t *testing.T) {
+	for _, args := range [][]string{{"--transport", ""}, {"--proxy", "http://user:hidden@proxy.test:1"}} {
+		var flags transportConfig
+		cmd := &cobra.Command{}
+		flags.flags(cmd)
+		if err := cmd.ParseFlags(args); err != nil {
+			t.Fatal(err)
+		}
+		err := flags.given(cmd.Flags())
+		if err == nil || causeway.Hint(err) == "" || !strings.Contains(err.Error(), args[0]) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%v: error %v, hint %q", args, err, causeway.Hint(err))
+		}
+	}
+}
+
+// A wrong variable is blamed, and not the file that points there.
+func TestBadProxyOfTheEnvironmentIsNamed(t *testing.T) {
+	env := func(name string) string {
+		return map[string]string{"HTTPS_PROXY": "ftp://proxy.test", "NO_PROXY": "10.0.0.0/99"}[name]
+	}
+	c := transportConfig{Proxy: "environment"}
+	if err := c.check("config.yaml", env); err == nil || !strings.HasPrefix(err.Error(), "HTTPS_PROXY: ") {
+		t.Errorf("error %v", err)
+	}
+	if c.missingProxy(env) || !c.missingProxy(noEnvironment) || (&transportConfig{}).missingProxy(noEnvironment) {
+		t.Error("an environment without a proxy is not told from one with")
+	}
+}
+
+func TestSecretsThatOthersReadAreWarnedOf(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes say nothing there")
+	}
+	dir := t.TempDir()
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o604: true} {
+		file := filepath.Join(dir, fmt.Sprint("f", uint32(mode)))
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chmod(file, mode)); err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		warnOfOpenFiles(slog.New(slog.NewTextHandler(&log, nil)), "", file)
+		if got := strings.Contains(log.String(), "chmod 600 "+file); got != want {
+			t.Errorf("mode %s: warned %v", mode, got)
+		}
+	}
+}
+
+func TestBudgetAboveTheLimitIsWarnedOf(t *testing.T) {
+	for _, tt := range []struct {
+		budget, limit memorySize
+		memory        int64
+		want          bool
+	}{
+		{128 << 20, 64 << 20, 0, true}, {64 << 20, 64 << 20, 0, false}, {2 << 30, 0, 1 << 30, true}, {2 << 30, 0, 0, false}, {0, 64 << 20, 0, false},
+	} {
+		var log strings.Builder
+		r := &roleProcess{memory: tt.memory}
+		r.warnOfBudget(slog.New(slog.NewTextHandler(&log, nil)), tt.budget, tt.limit)
+		if got := log.Len() > 0; got != tt.want {
+			t.Errorf("%+v: warned %v: %s", tt, got, log.String())
+		}
 	}
 }
