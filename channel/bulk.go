@@ -245,7 +245,7 @@ func (b *bulkConn) ping() {
 		}
 		err := error(nil)
 		if !b.spoke {
-			err = b.writeLocked(frameHeader{typ: framePing}, nil)
+			err = b.writeLocked(frameHeader{typ: framePing}, nil, bulkPatience)
 		}
 		b.spoke = false
 		b.wmu.Unlock()
@@ -274,7 +274,7 @@ func (b *bulkConn) send(stream uint32, p []byte, fin bool) error {
 
 func (b *bulkConn) write(h frameHeader, p []byte) error {
 	b.wmu.Lock()
-	err := b.writeLocked(h, p)
+	err := b.writeLocked(h, p, bulkPatience)
 	b.spoke = true
 	b.wmu.Unlock()
 	if err != nil {
@@ -283,19 +283,37 @@ func (b *bulkConn) write(h frameHeader, p []byte) error {
 	return err
 }
 
-func (b *bulkConn) writeLocked(h frameHeader, p []byte) error {
+// signal writes an empty frame that the other side has to take soon: it has no reason to be slow with it.
+func (b *bulkConn) signal(h frameHeader) error {
+	if !b.wmu.TryLock() { // somebody's ping stands still: it reads nothing
+		b.fail(errUnused)
+		return errBulkEnded
+	}
+	err := b.writeLocked(h, nil, b.deadAfter)
+	b.wmu.Unlock()
+	if err != nil {
+		b.fail(err)
+	}
+	return err
+}
+
+func (b *bulkConn) writeLocked(h frameHeader, p []byte, patience time.Duration) error {
 	h.length = len(p)
 	b.bytesOut.Add(uint64(frameHeaderBytes + len(p)))
 	header := appendFrameHeader(b.header[:0], h)
 	if b.batched == nil {
-		return errors.Join(writePatiently(b.conn, header, bulkPatience), writePatiently(b.conn, p, bulkPatience))
+		err := writePatiently(b.conn, header, patience)
+		if err == nil && len(p) > 0 {
+			err = writePatiently(b.conn, p, patience)
+		}
+		return err
 	}
 	b.batched.cork()
 	_, err := b.conn.Write(header) // into the batch
 	if err == nil && len(p) > 0 {
 		_, err = b.conn.Write(p)
 	}
-	return errors.Join(err, b.batched.flush(bulkPatience))
+	return errors.Join(err, b.batched.flush(patience))
 }
 
 // A bulkReader reads one direction of a stream from the bulk connection it moved to.

@@ -473,6 +473,33 @@ func TestAMoveToNowhereEndsTheAnswer(t *testing.T) {
 	}
 }
 
+func TestAnOfferOfNothingEndsTheUpload(t *testing.T) {
+	b := newBed(t, PoolConfig{})
+	b.join("cp", func(in *Inbound) {
+		_, _ = in.stream.link.write(frameHeader{stream: in.stream.id, typ: frameOffer}, []byte{0, 0, 0, 9}, nil, nil)
+		<-in.Context().Done()
+	}, SessionConfig{})
+	err := b.pool.Exchange(t.Context(), post(bytes.NewReader(blob(1<<20)), 1<<20), &recorder{})
+	if codeOf(t, err) != causeway.CodeChannelLost {
+		t.Errorf("got %v, want that the channel was lost", err)
+	}
+}
+
+func TestFreeWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe() // which takes nothing that nobody reads
+		defer far.Close()
+		b := newBulkConn(newLink(near, nil, newBudget(0), 0, 0), 1)
+		began := time.Now()
+		if b.signal(frameHeader{typ: frameFree}) == nil || time.Since(began) > DefaultDeadAfter {
+			t.Errorf("waited %s", time.Since(began))
+		}
+		if b.failure() == nil {
+			t.Error("the connection lives on")
+		}
+	})
+}
+
 func TestASilentBulkConnectionIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

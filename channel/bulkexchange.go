@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 )
@@ -49,7 +50,11 @@ func (a *attemptState) receiveBulk(ctx context.Context, number uint32) error {
 		return err
 	}
 	stop := context.AfterFunc(ctx, b.Interrupt)
-	defer stop()
+	defer func() {
+		if !stop() { // it may still be about to run: end the connection before it can serve another
+			b.Interrupt()
+		}
+	}()
 	buf := bulkBuffers.Get().(*[maxBulkBytes]byte)
 	defer bulkBuffers.Put(buf)
 	in := bulkReader{b: b, stream: a.s.id}
@@ -68,16 +73,21 @@ func (a *attemptState) receiveBulk(ctx context.Context, number uint32) error {
 	}
 }
 
+// bulkReason is how long the end of a bulk connection waits to be explained.
+const bulkReason = time.Second
+
 // bulkFailure prefers the reason why the stream ended to the fact that its connection did.
 func (a *attemptState) bulkFailure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if cause := a.s.ending(); cause != nil {
-		return cause
-	}
 	if errors.Is(err, errProtocol) {
 		return err
+	}
+	// The reason travels on the request connection, and may be later than the end of this one.
+	a.s.timer.Reset(bulkReason)
+	if _, cause := a.s.next(ctx.Done(), a.s.timer.C, nil); cause != nil && !errors.Is(cause, errAnswerTimeout) {
+		return a.orCause(ctx, cause)
 	}
 	return &causeway.Refusal{Code: causeway.CodeChannelLost, Reason: "bulk connection", Err: err}
 }
@@ -118,12 +128,12 @@ func (a *attemptState) sendBodyBulk() error {
 // returnBulk gives the bulk connection back once both directions are complete; else it can serve nobody else.
 func (a *attemptState) returnBulk(complete bool) {
 	b := a.lent
-	_ = a.s.ride(nil) // taking back never fails
+	a.s.alight()
 	if !complete {
 		b.Interrupt()
 		return
 	}
 	b.unlend() // first: with free on its way, the other side may lend it at once
 	// When this fails, the connection has, and both sides know.
-	_ = b.write(frameHeader{typ: frameFree}, nil)
+	_ = b.signal(frameHeader{typ: frameFree})
 }

@@ -138,20 +138,21 @@ func (in *Inbound) settleBulk() {
 	if c == nil {
 		return
 	}
-	moved := k.body.b != nil
+	freed := false
 	switch {
 	case k.cut, k.offered && !in.body.eof:
 		c.Interrupt()
-	case k.answer == nil && !moved:
-		_ = in.stream.ride(nil)
-		k.pool.freed(c)
+	case k.answer == nil && k.body.b == nil: // nothing moved
+		freed = true
 	default:
 		select {
 		case <-c.free:
-			_ = in.stream.ride(nil) // first: from then on it serves another
-			k.pool.freed(c)
+			freed = true
 		case <-c.ended:
 		}
 	}
-	_ = in.stream.ride(nil)
+	in.stream.alight() // first: from then on it serves another
+	if freed {
+		k.pool.freed(c)
+	}
 }

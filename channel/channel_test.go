@@ -135,7 +135,7 @@ func tcpPair(t *testing.T) (a, b net.Conn) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 5000 {
+	for range 30_000 {
 		if ok() {
 			return
 		}
@@ -682,7 +682,7 @@ func TestDrainOfAnInstanceTellsConnectionPoints(t *testing.T) {
 	b.pool.Drain(t.Context())
 	select {
 	case <-p.session.Leaving():
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("connection point was not told")
 	}
 	if err := b.pool.Exchange(t.Context(), get("/"), &recorder{}); err != nil {
@@ -811,7 +811,7 @@ func TestGatewayThatMisbehavesLosesItsSession(t *testing.T) {
 				if !errors.Is(err, errProtocol) {
 					t.Errorf("Serve = %v, want a protocol violation", err)
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Error("session goes on")
 				s.Close()
 				<-served
@@ -923,4 +923,56 @@ func TestAConnectionPointGetsNoMoreThanItTakes(t *testing.T) {
 	if err := b.pool.Exchange(t.Context(), get("/"), &recorder{}); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
+}
+
+// TestPartingCostsTheGatewayNothing leaves while the gateway has yet to read the end of an answer and is writing
+// itself. A connection closed over what it wrote would be reset, and the reset would take the answer's end with it.
+func TestPartingCostsTheGatewayNothing(t *testing.T) {
+	b := newBed(t, PoolConfig{})
+	want := blob(60_000)
+	proceed := make(chan struct{})
+	p := b.join("cp", func(in *Inbound) {
+		<-proceed
+		serveBlob(want)(in)
+	}, SessionConfig{})
+	r := &recorder{}
+	done := make(chan error, 1)
+	go func() { done <- b.pool.Exchange(t.Context(), get("/"), r) }()
+	gw := b.link(t, "cp")
+	waitFor(t, "the request is there", func() bool { return p.session.Status().Requests == 1 })
+	p.stop()
+	<-p.session.acked // from here on it waits for this request alone
+	s := gw.find(1)
+	s.mu.Lock() // the gateway reads no further
+	close(proceed)
+	waitFor(t, "the answer is sent", func() bool { return p.session.Status().Streams == 0 })
+	waitFor(t, "the connection point parts", func() bool {
+		_, err := gw.write(frameHeader{typ: frameOptional}, make([]byte, 8), nil, nil)
+		return p.session.parted.Load() || err != nil
+	})
+	for range 50 {
+		time.Sleep(time.Millisecond) // for a reset to travel, were there one
+		_, _ = gw.write(frameHeader{typ: frameOptional}, make([]byte, 8), nil, nil)
+	}
+	s.mu.Unlock()
+	if err := <-done; err != nil || !bytes.Equal(r.body.Bytes(), want) {
+		t.Errorf("%v, %d bytes of %d", err, r.body.Len(), len(want))
+	}
+	err := <-p.served
+	p.served <- nil
+	if err != nil {
+		t.Errorf("parting: %v", err)
+	}
+}
+
+// link returns the gateway's end of a connection point's only connection.
+func (b *bed) link(t *testing.T, id causeway.ConnectionPointID) *gatewayLink {
+	t.Helper()
+	b.pool.mu.Lock()
+	defer b.pool.mu.Unlock()
+	if set := b.pool.sets[id]; set != nil && len(set.all) == 1 {
+		return set.all[0]
+	}
+	t.Fatal("no link")
+	return nil
 }

@@ -350,8 +350,9 @@ func (a *attemptState) startPump() <-chan struct{} {
 		defer close(a.pumpDone)
 		err := a.sendBody()
 		a.bodySent = err == nil
-		// What ends the link ends the stream by itself; what ends the body has to be said.
-		if err, ok := errors.AsType[*bodyError](err); ok {
+		// What ends the link ends the stream by itself; what ends the body alone has to be said.
+		_, body := errors.AsType[*bodyError](err)
+		if body || errors.Is(err, errBulkGone) || errors.Is(err, errProtocol) {
 			a.s.end(a.l.link, a.s.id, err)
 		}
 	}()

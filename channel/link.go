@@ -72,6 +72,7 @@ type link struct {
 	pending  []byte
 	spare    []byte
 	writing  bool
+	parted   bool  // the output has ended in order: what comes after is dropped
 	enqueued int64 // bytes ever appended to pending
 	handed   int64 // of these, bytes handed to conn
 	err      error
@@ -182,6 +183,11 @@ func (l *link) enqueue(h frameHeader, a, b, c []byte) (offset int64, first bool,
 		l.wmu.Unlock()
 		return 0, false, err
 	}
+	if l.parted { // nobody waits for it
+		offset = l.enqueued
+		l.wmu.Unlock()
+		return offset, false, nil
+	}
 	offset = l.enqueued
 	l.enqueued += int64(frameHeaderBytes + h.length)
 	l.pending = appendFrameHeader(l.pending, h)
@@ -261,6 +267,31 @@ func (l *link) fail(err error) {
 	l.smu.Unlock()
 	for id, s := range lost {
 		s.end(l, id, &streamReset{lost: true})
+	}
+}
+
+// part ends the output in order, behind all that is pending, and waits for the other side to end the link. Closing at
+// once would answer what the other side is still sending with a reset, and a reset costs it what it has not read yet.
+func (l *link) part(ctx context.Context) {
+	c, ok := l.conn.(interface{ CloseWrite() error })
+	if !ok {
+		return
+	}
+	l.wmu.Lock()
+	for l.writing && l.err == nil {
+		l.wcond.Wait() // ends within deadAfter: the write under way has a deadline
+	}
+	l.parted = true
+	l.wmu.Unlock()
+	if c.CloseWrite() != nil {
+		return
+	}
+	late := time.NewTimer(l.deadAfter)
+	defer late.Stop()
+	select {
+	case <-l.ended:
+	case <-late.C:
+	case <-ctx.Done():
 	}
 }
 

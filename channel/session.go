@@ -54,6 +54,7 @@ type Session struct {
 	leavingOnce sync.Once
 	acked       chan struct{} // the gateway confirmed that no more requests come
 	ackedOnce   sync.Once
+	parted      atomic.Bool // drained, and the gateway may end the link
 	requests    atomic.Uint64
 	handlers    sync.WaitGroup
 	work        chan *Inbound // to a handler's goroutine that is between two requests
@@ -122,7 +123,7 @@ func (s *Session) Serve(ctx context.Context, h Handler) error {
 	if !stop() {
 		<-drained
 	}
-	if errors.Is(err, errDrained) {
+	if errors.Is(err, errDrained) || s.parted.Load() {
 		return nil
 	}
 	return err
@@ -139,6 +140,8 @@ func (s *Session) drain(ctx context.Context) {
 		select {
 		case <-s.acked:
 			s.link.waitIdle(ctx)
+			s.parted.Store(true)
+			s.link.part(ctx)
 		case <-s.link.ended:
 		case <-ctx.Done():
 		}

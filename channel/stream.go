@@ -353,15 +353,19 @@ func (s *stream) cancelOnEnd(cancel context.CancelFunc) {
 	}
 }
 
-// ride has b end when the stream does; nil takes that back.
+// ride has b end when the stream does. It fails when the stream has ended.
 func (s *stream) ride(b *bulkConn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bulk = b
-	if b == nil {
-		return nil
-	}
 	return s.err
+}
+
+// alight takes ride back.
+func (s *stream) alight() {
+	s.mu.Lock()
+	s.bulk = nil
+	s.mu.Unlock()
 }
 
 // ending returns what ended the stream early, if anything did.
