@@ -173,7 +173,7 @@ func (in *instance) dialHTTP2(t *testing.T, certs ...tls.Certificate) *h2Device 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(4 * longWait))
 	d := &h2Device{t: t, c: c, next: 1}
 	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
 		t.Fatal(err)

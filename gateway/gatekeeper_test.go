@@ -289,19 +289,11 @@ func pin(c tls.Certificate) string {
 func TestChangedListIsJudgedAgain(t *testing.T) {
 	in := run(t)
 	in.apply(func(d *signed.GatewayDocument) { d.ConnectionPoints = nil })
-	deadline := time.Now().Add(5 * time.Second)
-	for {
+	waitFor(t, func() bool {
 		in.backend.mu.Lock()
-		n := in.backend.rechecks
-		in.backend.mu.Unlock()
-		if n > 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("connection points were not judged again")
-		}
-		time.Sleep(time.Millisecond)
-	}
+		defer in.backend.mu.Unlock()
+		return in.backend.rechecks > 0
+	})
 }
 
 func TestHealthFollowsChannelsAndTime(t *testing.T) {

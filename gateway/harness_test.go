@@ -350,7 +350,7 @@ func (in *instance) dialTLS(cfg *tls.Config) *device {
 		in.t.Fatal(err)
 	}
 	in.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(4 * longWait))
 	return &device{in.t, c, bufio.NewReader(c)}
 }
 
@@ -392,7 +392,7 @@ func get(path string, fields ...string) string {
 
 // closed reports whether the gateway has ended the connection.
 func (d *device) closed() bool {
-	_ = d.c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = d.c.SetReadDeadline(time.Now().Add(longWait))
 	_, err := d.br.ReadByte()
 	var timeout net.Error
 	return err != nil && !(errors.As(err, &timeout) && timeout.Timeout())

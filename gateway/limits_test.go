@@ -239,6 +239,12 @@ func TestConnectionLimitsShedEarly(t *testing.T) {
 // that succeeds does not wait.
 const longWait = 30 * time.Second
 
+// timedOut reports whether a read ended by the test's own deadline, of a socket, TLS or a WebSocket.
+func timedOut(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(longWait); !ok(); time.Sleep(time.Millisecond) {
@@ -433,7 +439,7 @@ func TestSlowReaderHoldsOnlyItself(t *testing.T) {
 		if !errors.Is(err, errDeviceGone) {
 			t.Errorf("ended with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(longWait):
 		t.Fatal("a device that does not read keeps its place")
 	}
 	if _, err := io.Copy(io.Discard, slow.c); err == nil {

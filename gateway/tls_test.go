@@ -173,7 +173,7 @@ func TestJunkInPlaceOfAHandshakeEndsTheConnection(t *testing.T) {
 			}
 			defer c.Close()
 			_, _ = io.WriteString(c, junk)
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(longWait))
 			if _, err := io.Copy(io.Discard, c); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error("connection stays open")
 			}
