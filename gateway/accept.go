@@ -87,6 +87,7 @@ func (s *Server) handshake(ctx context.Context, c *deviceConn) {
 	_ = c.SetDeadline(time.Time{})
 	s.metrics.handshakeOK.Inc()
 	state := c.tls.ConnectionState()
+	c.records.tls13 = state.Version >= tls.VersionTLS13
 	if state.DidResume {
 		s.metrics.resumed.Inc()
 	}

@@ -18,6 +18,7 @@ type records struct {
 	used   bool // TLS holds nothing back but the plaintext of the last record
 	length int  // of the last record's body
 	taken  int  // of its plaintext, while used is set
+	tls13  bool // whose overhead is known; set when the handshake is over
 }
 
 // note takes the next piece of the stream. An empty one says that TLS asked and got nothing.
@@ -50,13 +51,14 @@ func (r *records) note(p []byte) {
 	r.used = ended == 1 && r.have == 0
 }
 
-// tls13Overhead is what a record of TLS 1.3 has besides its plaintext, at least: padding may come on top.
+// tls13Overhead is what a record of TLS 1.3 has besides its plaintext, at least: padding may come on top. In TLS 1.2 it
+// depends on the cipher, and may be less.
 const tls13Overhead = 17
 
 // emptied reports whether n bytes of plaintext, read where there was room for most, were all there was.
 func (r *records) emptied(n, most int) bool {
 	r.taken += n
-	return n < most || r.taken == r.length-tls13Overhead
+	return n < most || r.tls13 && r.taken == r.length-tls13Overhead
 }
 
 // A plaintext is what TLS makes of a connection. It remembers whether the last read took all that there was.

@@ -54,7 +54,7 @@ func bytewise(s string) (pieces []string) {
 }
 
 func TestRecordsKnowWhenAllPlaintextWasTaken(t *testing.T) {
-	var r records
+	r := records{tls13: true}
 	r.note([]byte("\x17\x03\x03\x00\x75" + strings.Repeat("x", 0x75))) // 100 bytes, their type and a tag
 	for i, step := range []struct {
 		n, most int
@@ -66,6 +66,18 @@ func TestRecordsKnowWhenAllPlaintextWasTaken(t *testing.T) {
 	}
 	if r.note([]byte("\x17\x03\x03\x01\x00" + strings.Repeat("x", 256))); r.emptied(100, 100) || !r.emptied(10, 100) {
 		t.Error("the next record is taken for the last one")
+	}
+}
+
+// In TLS 1.2 a record of ChaCha20-Poly1305 has 16 bytes besides its plaintext: one byte may be left when the buffer is full.
+func TestRecordsOfTLS12MayHoldOneMoreByte(t *testing.T) {
+	var r records
+	r.note([]byte("\x17\x03\x03\x00\x75" + strings.Repeat("x", 0x75))) // 101 bytes and a tag
+	if r.emptied(100, 100) {
+		t.Error("a full buffer is taken for the whole record")
+	}
+	if !r.emptied(1, 100) {
+		t.Error("the last byte is not")
 	}
 }
 
