@@ -32,7 +32,7 @@ test: ## install what the tests need, then gofmt, vet and every test under the r
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m -p 2 ./...
 	@# what a request allocates can be counted only without the race detector, which allocates itself
-	$(GO) test -run Alloc ./gateway ./internal/http1 ./policy
+	$(GO) test -run Alloc ./channel ./connpoint ./gateway ./internal/http1 ./policy
 
 bench: build ## measure against nginx, haproxy and go-direct; writes bench/RESULTS.md
 	@./tools/setup.sh bench
