@@ -6,26 +6,21 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
 // Batched wraps the raw connection of a channel before TLS is put on top of it, so that one batch of frames
 // becomes one write and what has arrived one read: crypto/tls alone makes a system call for every 16 KiB record.
 func Batched(c net.Conn) net.Conn {
-	if b, ok := c.(begun); ok {
-		ahead := newReadAhead(b.NetConn())
+	if b, ok := c.(*begun.Conn); ok {
+		ahead := newReadAhead(b.Conn)
 		if ahead != nil {
 			ahead.begin(b.TakeHead())
 		}
 		return &batchedConn{Conn: c, ahead: ahead}
 	}
 	return &batchedConn{Conn: c, ahead: newReadAhead(c)}
-}
-
-// begun is a connection of which some bytes were read before it was known for a channel's.
-type begun interface {
-	net.Conn
-	NetConn() net.Conn // the connection itself
-	TakeHead() []byte  // what was read of it; nothing the second time
 }
 
 // batchedConn collects what is written between cork and flush. Outside of that (handshake, alerts) it writes

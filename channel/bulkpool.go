@@ -268,7 +268,7 @@ func (b *Bulk) lost(c *bulkConn) {
 type BulkStatus struct {
 	Idle  int    `json:"idle"`
 	Used  int    `json:"used"`
-	Moved uint64 `json:"moved"` // bodies that moved to one, since the start
+	Moved uint64 `json:"moved"` // times one was lent to a stream, since the start
 }
 
 // Status returns the figures.

@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
 const (
@@ -39,8 +41,8 @@ func rawSocket(c net.Conn) (syscall.RawConn, bool) {
 			c = t.NetConn()
 		case *batchedConn:
 			c = t.Conn
-		case begun: // not tls.Conn, which has no head
-			c = t.NetConn()
+		case *begun.Conn:
+			c = t.Conn
 		case syscall.Conn:
 			raw, err := t.SyscallConn()
 			return raw, err == nil

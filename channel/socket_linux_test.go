@@ -3,6 +3,8 @@ package channel
 import (
 	"net"
 	"testing"
+
+	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
 // Also a connection that began as something else has its buffers bounded.
@@ -17,7 +19,7 @@ func TestSocketIsFoundBelowWhatWasRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, ok := rawSocket(Batched(&begunConn{c, nil})); !ok {
+	if _, ok := rawSocket(Batched(&begun.Conn{Conn: c})); !ok {
 		t.Error("the socket is not found, so its buffers have no bound")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
 func TestSlotsHaveOneSpelling(t *testing.T) {
@@ -36,19 +37,6 @@ func TestSlotsHaveOneSpelling(t *testing.T) {
 	}
 }
 
-type begunConn struct {
-	net.Conn
-	head []byte
-}
-
-func (b *begunConn) NetConn() net.Conn { return b.Conn }
-
-func (b *begunConn) TakeHead() []byte {
-	head := b.head
-	b.head = nil
-	return head
-}
-
 // What was read of a connection before comes first, and the rest by the socket in large pieces.
 func TestBatchedBeginsWithWhatWasRead(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,7 +60,7 @@ func TestBatchedBeginsWithWhatWasRead(t *testing.T) {
 		client.Close()
 	}()
 	head := bytes.Repeat([]byte("head"), 4000)
-	got, err := io.ReadAll(Batched(&begunConn{server, head}))
+	got, err := io.ReadAll(Batched(&begun.Conn{Conn: server, Head: head}))
 	if err != nil || !bytes.Equal(got, append(head, rest...)) {
 		t.Errorf("%d bytes, %v; want %d of the head and %d of the rest", len(got), err, len(head), len(rest))
 	}

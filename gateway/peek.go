@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/internal/begun"
 	"github.com/causeway-gateway/causeway/policy"
 )
 
@@ -102,7 +102,7 @@ func (c *deviceConn) endPeek(ctx context.Context) bool {
 	// From here on it is no device's, and under the limits of channels.
 	c.closing.Do(c.gone)
 	_ = c.SetDeadline(time.Time{})
-	c.s.routeChannel(ctx, &replayed{Conn: c.Conn, head: p.bytes}, p.slot)
+	c.s.routeChannel(ctx, &begun.Conn{Conn: c.Conn, Head: p.bytes}, p.slot)
 	return true
 }
 
@@ -116,30 +116,4 @@ func (c *deviceConn) Write(b []byte) (int, error) {
 		c.allowWrite(policy.DefaultIdleTimeout)
 	}
 	return c.Conn.Write(b)
-}
-
-// A replayed connection begins with bytes that were read from it before.
-type replayed struct {
-	net.Conn
-	head []byte
-}
-
-// NetConn and TakeHead let a channel read from the socket itself.
-func (r *replayed) NetConn() net.Conn { return r.Conn }
-
-func (r *replayed) TakeHead() []byte {
-	head := r.head
-	r.head = nil
-	return head
-}
-
-func (r *replayed) Read(p []byte) (int, error) {
-	if len(r.head) == 0 {
-		return r.Conn.Read(p)
-	}
-	n := copy(p, r.head)
-	if r.head = r.head[n:]; len(r.head) == 0 {
-		r.head = nil
-	}
-	return n, nil
 }

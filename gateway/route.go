@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
 // Siblings reaches the channel listeners of a gateway's instances, that of this one among them, where somebody else
@@ -27,11 +28,11 @@ const siblingTimeout = 5 * time.Second
 
 // routeChannel brings a connection on the devices' port to the instance whose channel it is for: as it is, so that TLS
 // ends there and nowhere else.
-func (s *Server) routeChannel(ctx context.Context, conn *replayed, n causeway.Slot) {
+func (s *Server) routeChannel(ctx context.Context, conn *begun.Conn, n causeway.Slot) {
 	switch {
 	case s.siblings != nil:
 		source := conn.RemoteAddr()
-		if err := s.siblings.Pass(n, conn.Conn, conn.head); err != nil {
+		if err := s.siblings.Pass(n, conn.Conn, conn.Head); err != nil {
 			s.notRouted(source, n, err)
 			return
 		}
@@ -39,7 +40,7 @@ func (s *Server) routeChannel(ctx context.Context, conn *replayed, n causeway.Sl
 	case n == s.slot:
 		s.takeChannel(ctx, conn)
 	default:
-		s.spliceChannel(ctx, conn.Conn, conn.head, n)
+		s.spliceChannel(ctx, conn.Conn, conn.Head, n)
 	}
 }
 

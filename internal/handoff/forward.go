@@ -3,7 +3,6 @@ package handoff
 import (
 	"bytes"
 	"errors"
-	"net"
 	"net/netip"
 	"strings"
 )
@@ -66,32 +65,3 @@ func (f *Forward) parse(b []byte) bool {
 	f.Source, f.Destination = from, to
 	return ok && errFrom == nil && errTo == nil && from.Addr().Zone() == "" && to.Addr().Zone() == ""
 }
-
-// A forwarded connection begins with its head, and knows its source.
-type forwarded struct {
-	net.Conn
-	head   []byte
-	source net.Addr
-}
-
-func (c *forwarded) Read(p []byte) (int, error) {
-	if len(c.head) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.head)
-	if c.head = c.head[n:]; len(c.head) == 0 {
-		c.head = nil
-	}
-	return n, nil
-}
-
-// NetConn and TakeHead let a channel read from the socket itself.
-func (c *forwarded) NetConn() net.Conn { return c.Conn }
-
-func (c *forwarded) TakeHead() []byte {
-	head := c.head
-	c.head = nil
-	return head
-}
-
-func (c *forwarded) RemoteAddr() net.Addr { return c.source }

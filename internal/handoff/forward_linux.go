@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
 // Forward gives a connection back, for the channel of the instance of a slot. Without a source it is a TCP connection,
@@ -74,13 +76,13 @@ func forwardedConn(fd int, payload []byte) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &forwarded{Conn: c, head: f.Head, source: c.RemoteAddr()}, nil
+		return &begun.Conn{Conn: c, Head: f.Head}, nil
 	}
 	c, err := streamConn(fd)
 	if err != nil {
 		return nil, err
 	}
-	return &forwarded{Conn: c, head: f.Head, source: net.TCPAddrFromAddrPort(f.Source)}, nil
+	return &begun.Conn{Conn: c, Head: f.Head, Source: net.TCPAddrFromAddrPort(f.Source)}, nil
 }
 
 // streamConn makes a connection of one end of a StreamPair. It consumes fd in every case.
