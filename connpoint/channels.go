@@ -6,7 +6,6 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -303,23 +302,6 @@ func (s *slotSet) hold(ctx context.Context, r reached, index int, log *slog.Logg
 	}
 }
 
-// seekBetter tries the transports that are preferred to t now and then, until one of them leads to the instance.
-func (s *slotSet) seekBetter(ctx context.Context, t Transport, index int, found chan<- reached, log *slog.Logger) {
-	better := s.better(t)
-	if len(better) == 0 {
-		return
-	}
-	every := cmp.Or(s.owner.agent.ReturnEvery, defaultReturnEvery)
-	for sleep(ctx, every/2+rand.N(every)) { // not all at once
-		r, err := s.race(ctx, better, index)
-		if err == nil {
-			found <- r
-			return
-		}
-		log.Debug("no better transport yet", "in_use", string(t), "err", err)
-	}
-}
-
 // logUp says which transport is in use, and why those that are preferred to it are not.
 func (s *slotSet) logUp(t Transport, log *slog.Logger) {
 	s.mu.Lock()
@@ -339,7 +321,8 @@ func (s *slotSet) logUp(t Transport, log *slog.Logger) {
 		why = append(why, string(f.Transport)+": "+f.Error)
 		hint = cmp.Or(hint, f.Hint)
 	}
-	attrs = append(attrs, "better_failed", strings.ReplaceAll(strings.Join(why, "; "), "\n", ", "), "hint", cmp.Or(hint, "let this host reach the better one; it is tried again by itself"))
+	attrs = append(attrs, "better_failed", strings.ReplaceAll(strings.Join(why, "; "), "\n", ", "),
+		"hint", cmp.Or(hint, "let this host reach the better one; it is tried again by itself"))
 	log.Warn("channel up by a lesser transport", attrs...)
 }
 

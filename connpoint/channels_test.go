@@ -231,3 +231,18 @@ func TestMovedInstanceIsLeftInTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// A document that names a new instance is found without anybody's saying so.
+func TestNewInstanceIsReachedUnasked(t *testing.T) {
+	s := newSite(t, okServer(t))
+	one, two := s.newInstance(0, "i-1", s.ca, testService), s.newInstance(1, "i-2", s.ca, testService)
+	s.doc.Gateways = []signed.Gateway{s.gateway("gw", one)}
+	s.publish()
+	run(t, s.agent())
+	await(t, "first instance", func() bool { return one.connections() == 2 })
+	s.doc.Gateways = []signed.Gateway{s.gateway("gw", one, two)}
+	s.publish()
+	began := time.Now()
+	await(t, "new instance", func() bool { return two.connections() == 2 })
+	t.Logf("channels to a new instance after %s", time.Since(began).Round(time.Millisecond))
+}

@@ -7,10 +7,8 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/causeway-gateway/causeway/channel"
-	"github.com/causeway-gateway/causeway/signed"
 )
 
 // Ports towards servers are used by how much goes on at a time, and not by how many devices ask or how often: a thousand
@@ -52,19 +50,4 @@ func TestManyRequestsOfManyDevicesTakeFewConnections(t *testing.T) {
 		t.Errorf("%d requests of %d devices took %d connections, want at most the %d that go on at a time", requests, devices, len(ports), atATime)
 	}
 	t.Logf("%d requests took %d connections", requests, len(ports))
-}
-
-// A document that names a new instance is found without anybody's saying so.
-func TestNewInstanceIsReachedUnasked(t *testing.T) {
-	s := newSite(t, okServer(t))
-	one, two := s.newInstance(0, "i-1", s.ca, testService), s.newInstance(1, "i-2", s.ca, testService)
-	s.doc.Gateways = []signed.Gateway{s.gateway("gw", one)}
-	s.publish()
-	run(t, s.agent())
-	await(t, "first instance", func() bool { return one.connections() == 2 })
-	s.doc.Gateways = []signed.Gateway{s.gateway("gw", one, two)}
-	s.publish()
-	began := time.Now()
-	await(t, "new instance", func() bool { return two.connections() == 2 })
-	t.Logf("channels to a new instance after %s", time.Since(began).Round(time.Millisecond))
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -67,6 +68,45 @@ func (t *serviceTrust) verifyPin(s tls.ConnectionState) error {
 	}
 	if sum := sha256.Sum256(s.PeerCertificates[0].Raw); !slices.Contains(t.pins, sum) {
 		return fmt.Errorf("service certificate %x is not one that the site pinned", sum)
+	}
+	return nil
+}
+
+// outerConfig is for the TLS around a WebSocket. It protects nothing that the TLS within does not, so whoever the system,
+// the site or the administrator trusts may end it.
+func (t *serviceTrust) outerConfig(extra *x509.CertPool) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.name, NextProtos: []string{"http/1.1"}, InsecureSkipVerify: true}
+	c.VerifyConnection = func(state tls.ConnectionState) error {
+		if t.roots == nil && t.verifyPin(state) == nil {
+			return nil // the very certificate that the site pinned
+		}
+		return verifyAny(state, t.name, t.roots, extra)
+	}
+	return c
+}
+
+// verifyAny checks a certificate for a name against the system's CAs and some others; pools that are nil are none.
+func verifyAny(state tls.ConnectionState, name string, others ...*x509.CertPool) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("no certificate is shown")
+	}
+	leaf, between := state.PeerCertificates[0], x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{DNSName: name, Intermediates: between})
+	for _, roots := range others {
+		if err == nil {
+			return nil
+		}
+		if roots != nil {
+			if _, other := leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: between}); other == nil {
+				return nil
+			}
+		}
+	}
+	if err != nil {
+		return causeway.WithHint(fmt.Errorf("certificate of %q: %w", leaf.Subject.String(), err), "if a proxy or middle box ends TLS here, give its CA with extra_ca_file")
 	}
 	return nil
 }

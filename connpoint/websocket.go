@@ -19,11 +19,13 @@ import (
 func overWebSocket(ctx context.Context, raw net.Conn, outer *tls.Config, name, place string, n causeway.Slot) (net.Conn, error) {
 	conn := tls.Client(raw, outer)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("TLS around the WebSocket with %s: %w", place, err), raw.Close())
+		_ = raw.Close() // the reason is known
+		return nil, fmt.Errorf("TLS around the WebSocket with %s: %w", place, err)
 	}
 	_, port, err := net.SplitHostPort(place)
 	if err != nil {
-		return nil, errors.Join(err, raw.Close())
+		_ = raw.Close() // the reason is known
+		return nil, err
 	}
 	used := false
 	client := &http.Client{
@@ -46,10 +48,12 @@ func overWebSocket(ctx context.Context, raw net.Conn, outer *tls.Config, name, p
 		if answer != nil && answer.StatusCode != http.StatusSwitchingProtocols {
 			err = fmt.Errorf("the answer is %s", answer.Status)
 		}
-		return nil, errors.Join(fmt.Errorf("WebSocket with %s: %w", place, err), raw.Close())
+		_ = raw.Close() // the reason is known
+		return nil, fmt.Errorf("WebSocket with %s: %w", place, err)
 	}
 	if ws.Subprotocol() != channel.WebSocketProtocol {
-		return nil, errors.Join(fmt.Errorf("WebSocket with %s: it takes no channels", place), raw.Close())
+		_ = raw.Close() // the reason is known
+		return nil, fmt.Errorf("WebSocket with %s: it takes no channels", place)
 	}
 	// The session ends the connection; the dial's time is over when that matters.
 	return channel.Messages(websocket.NetConn(context.WithoutCancel(ctx), ws, websocket.MessageBinary), raw), nil

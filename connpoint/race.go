@@ -1,0 +1,244 @@
+package connpoint
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
+)
+
+const (
+	// nextAfter is how long one transport may make no progress before the next one is tried beside it. A network that drops
+	// what it does not like must not cost more than that. Progress is to be connected: what comes then may have to wait for
+	// its turn at a gateway that was away.
+	nextAfter = 3 * time.Second
+	// fullRound is in how many rounds of dials that all failed the other transports are tried, too: in the first, and then
+	// in one of so many. An instance that is down answers on none, and its siblings should not be asked in vain all the time.
+	fullRound = 4
+	// defaultReturnEvery is how long a channel stays on a lesser transport before the better ones are tried again.
+	defaultReturnEvery = time.Minute
+)
+
+// A reached is a session with the transport that it uses.
+type reached struct {
+	session   *channel.Session
+	transport Transport
+}
+
+// A transportFailure is why a transport is not in use.
+type transportFailure struct {
+	err error
+	at  time.Time
+}
+
+// An attempt is what became of one transport in a race.
+type attempt struct {
+	reached
+	err error
+}
+
+// race makes a session by the first of some transports that leads to the instance. They are begun one after the other, each
+// when the one before has failed or has had nextAfter; the first that is there wins, and the others end.
+func (s *slotSet) race(ctx context.Context, order []Transport, index int) (reached, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan attempt, len(order))
+	waiting := make(map[Transport]time.Time)    // since when
+	progress := make(chan struct{}, len(order)) // of any that is waited for
+	begun := 0
+	begin := func() {
+		t := order[begun]
+		begun++
+		waiting[t] = time.Now()
+		s.owner.work.Go(func() {
+			session, err := s.try(ctx, t, index, func() { progress <- struct{}{} })
+			results <- attempt{reached{session, t}, err}
+		})
+	}
+	timer := time.NewTimer(nextAfter)
+	defer timer.Stop()
+	begin()
+	var failed failures
+	for {
+		select {
+		case <-timer.C:
+			if begun < len(order) && ctx.Err() == nil {
+				begin()
+				timer.Reset(nextAfter)
+			}
+		case <-progress:
+			timer.Reset(nextAfter)
+		case r := <-results:
+			delete(waiting, r.transport)
+			if r.err == nil {
+				cancel()
+				s.won(r.transport, waiting, results)
+				return r.reached, nil
+			}
+			if ctx.Err() == nil {
+				s.failed(r.transport, r.err)
+			}
+			failed = append(failed, r)
+			_, told := errors.AsType[*causeway.Refusal](r.err)
+			switch {
+			case begun < len(order) && !told && ctx.Err() == nil:
+				begin()
+				timer.Reset(nextAfter)
+			case len(waiting) == 0: // a gateway that refuses us does so on every way
+				return reached{}, failed
+			}
+		}
+	}
+}
+
+// won notes what became of a race, and has the sessions end that come second.
+func (s *slotSet) won(t Transport, waiting map[Transport]time.Time, results <-chan attempt) {
+	late := len(waiting)
+	s.owner.work.Go(func() {
+		for range late {
+			if r := <-results; r.err == nil {
+				r.session.Close()
+			}
+		}
+	})
+	for other, since := range waiting {
+		s.failed(other, fmt.Errorf("no channel to %s within %s", s.aim.place(other), time.Since(since).Round(100*time.Millisecond)))
+	}
+	s.succeeded(t)
+}
+
+// failures is why no transport of a race led to the instance, as one line.
+type failures []attempt
+
+func (f failures) Error() string {
+	said := make([]string, len(f))
+	for i, a := range f {
+		said[i] = fmt.Sprintf("%s: %s", a.transport, strings.ReplaceAll(a.err.Error(), "\n", ", "))
+	}
+	return strings.Join(said, "; ")
+}
+
+func (f failures) Unwrap() []error {
+	all := make([]error, len(f))
+	for i, a := range f {
+		all[i] = a.err
+	}
+	return all
+}
+
+// seekBetter tries the transports that are preferred to t now and then, until one of them leads to the instance.
+func (s *slotSet) seekBetter(ctx context.Context, t Transport, index int, found chan<- reached, log *slog.Logger) {
+	better := s.better(t)
+	if len(better) == 0 {
+		return
+	}
+	every := cmp.Or(s.owner.agent.ReturnEvery, defaultReturnEvery)
+	for sleep(ctx, every/2+rand.N(every)) { // not all at once
+		r, err := s.race(ctx, better, index)
+		if err == nil {
+			found <- r
+			return
+		}
+		log.Debug("no better transport yet", "in_use", string(t), "err", err)
+	}
+}
+
+// try makes a session by one transport: connected, both sides proven, welcomed, and by the instance that is meant.
+func (s *slotSet) try(ctx context.Context, t Transport, index int, progress func()) (*channel.Session, error) {
+	own, err := s.owner.certs.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := s.reach(ctx, t, own, progress)
+	if err != nil {
+		return nil, err
+	}
+	place := s.aim.place(t)
+	session, welcome, err := channel.Connect(ctx, conn, s.hello(index), s.sessionConfig())
+	if err != nil {
+		_ = conn.NetConn().Close() // the reason is known
+		return nil, fmt.Errorf("hello to %s: %w", place, err)
+	}
+	if welcome.Instance != s.aim.instance.ID || welcome.Slot != s.aim.instance.Slot {
+		session.Close()
+		return nil, fmt.Errorf("%s is instance %q in slot %d, meant was %q in slot %d", place,
+			welcome.Instance, welcome.Slot, s.aim.instance.ID, s.aim.instance.Slot)
+	}
+	return session, nil
+}
+
+// round is the transports that are tried together, after so many rounds that failed.
+func (s *slotSet) round(failed int) []Transport {
+	order := s.order()
+	if failed%fullRound != 0 {
+		return order[:1]
+	}
+	return order
+}
+
+// order is the transports in the order in which a lost connection tries them: what worked last is the first.
+func (s *slotSet) order() []Transport {
+	all := s.owner.agent.transports()
+	s.mu.Lock()
+	last := s.lastTransport
+	s.mu.Unlock()
+	if !slices.Contains(all, last) {
+		return all
+	}
+	order := []Transport{last}
+	for _, t := range all {
+		if t != last {
+			order = append(order, t)
+		}
+	}
+	return order
+}
+
+// better lists the transports that are preferred to t.
+func (s *slotSet) better(t Transport) []Transport {
+	all := s.owner.agent.transports()
+	return all[:max(0, slices.Index(all, t))]
+}
+
+func (s *slotSet) failed(t Transport, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures[t] = transportFailure{err, s.owner.inside.now()}
+}
+
+func (s *slotSet) succeeded(t Transport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.failures, t)
+	s.lastTransport = t
+}
+
+// TransportFailure is why a transport that would be preferred is not in use.
+type TransportFailure struct {
+	Transport Transport `json:"transport"`
+	Address   string    `json:"address"`
+	Error     string    `json:"error"`
+	Hint      string    `json:"hint,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+// failuresLocked lists the failures of the transports that are preferred to the one in use, or of all when none is.
+func (s *slotSet) failuresLocked(inUse Transport) (out []TransportFailure) {
+	for _, t := range s.owner.agent.transports() {
+		if t == inUse {
+			break
+		}
+		if f, ok := s.failures[t]; ok {
+			out = append(out, TransportFailure{t, s.aim.place(t), f.err.Error(), causeway.Hint(f.err), f.at.UTC()})
+		}
+	}
+	return out
+}
