@@ -316,13 +316,11 @@ func (s *slotSet) logUp(t Transport, log *slog.Logger) {
 		return
 	}
 	var why []string
-	hint := ""
 	for _, f := range failures {
 		why = append(why, string(f.Transport)+": "+f.Error)
-		hint = cmp.Or(hint, f.Hint)
 	}
 	attrs = append(attrs, "better_failed", strings.ReplaceAll(strings.Join(why, "; "), "\n", ", "),
-		"hint", cmp.Or(hint, "let this host reach the better one; it is tried again by itself"))
+		"hint", cmp.Or(Hints(failures), "let this host reach the better one; it is tried again by itself"))
 	log.Warn("channel up by a lesser transport", attrs...)
 }
 

@@ -93,7 +93,7 @@ func (s *slotSet) race(ctx context.Context, order []Transport, index int) (reach
 				begin()
 				timer.Reset(nextAfter)
 			case len(waiting) == 0: // a gateway that refuses us does so on every way
-				return reached{}, failed
+				return reached{}, failed.withHints()
 			}
 		}
 	}
@@ -132,6 +132,33 @@ func (f failures) Unwrap() []error {
 		all[i] = a.err
 	}
 	return all
+}
+
+func (f failures) withHints() error {
+	var told []TransportFailure
+	for _, a := range f {
+		told = append(told, TransportFailure{Transport: a.transport, Hint: causeway.Hint(a.err)})
+	}
+	return causeway.WithHint(f, "%s", Hints(told))
+}
+
+// Hints is what can be done about transports that failed. Where not all fail alike, it says which hint is for whom.
+func Hints(failed []TransportFailure) string {
+	var hints []string
+	whose := make(map[string][]string)
+	for _, f := range failed {
+		if whose[f.Hint] == nil && f.Hint != "" {
+			hints = append(hints, f.Hint)
+		}
+		whose[f.Hint] = append(whose[f.Hint], string(f.Transport))
+	}
+	if len(whose) == 1 {
+		return strings.Join(hints, "")
+	}
+	for i, hint := range hints {
+		hints[i] = strings.Join(whose[hint], ", ") + ": " + hint
+	}
+	return strings.Join(hints, "; ")
 }
 
 // seekBetter tries the transports that are preferred to t now and then, until one of them leads to the instance.

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/signed"
 )
@@ -220,6 +221,32 @@ func TestRaceThatIsOverBeginsNothing(t *testing.T) {
 		defer cancel()
 		if _, err := s.race(ctx, everyTransport, 0); err == nil || dials.Load() != 1 {
 			t.Errorf("%d transports were begun, %v", dials.Load(), err)
+		}
+		s.owner.work.Wait()
+	})
+}
+
+// Each transport may need something else, and who reads the hint must know which.
+func TestHintsSayWhichTransportTheyAreFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := raceSet(t, func(_ context.Context, address string) (net.Conn, error) {
+			if strings.HasSuffix(address, ":443") {
+				return nil, causeway.WithHint(errors.New("502"), "start the gateway")
+			}
+			return nil, causeway.WithHint(errors.Join(errors.New("403"), errors.New("closed")), "open the port")
+		})
+		for _, tt := range []struct {
+			order      []Transport
+			said, hint string
+		}{
+			{everyTransport, "slot-port: 403, closed; single-port: 502; websocket: 502", "slot-port: open the port; single-port, websocket: start the gateway"},
+			{[]Transport{SlotPort}, "slot-port: 403, closed", "open the port"},
+			{[]Transport{WebSocket, SinglePort}, "websocket: 502; single-port: 502", "start the gateway"},
+		} {
+			_, err := s.race(t.Context(), tt.order, 0)
+			if err == nil || err.Error() != tt.said || causeway.Hint(err) != tt.hint {
+				t.Errorf("%v\nhint: %s\nwant %s\nhint: %s", err, causeway.Hint(err), tt.said, tt.hint)
+			}
 		}
 		s.owner.work.Wait()
 	})

@@ -34,12 +34,12 @@ func transportNotes(id causeway.ConnectionPointID, st connpoint.Status) (notes [
 			continue
 		}
 		var why []string
-		hint := ""
 		for _, f := range c.Better {
 			why = append(why, fmt.Sprintf("%s %s: %s", f.Transport, f.Address, strings.Join(strings.Fields(f.Error), " ")))
-			if hint == "" && f.Hint != "" {
-				hint = " (" + f.Hint + ")"
-			}
+		}
+		hint := connpoint.Hints(c.Better)
+		if hint != "" {
+			hint = " (" + hint + ")"
 		}
 		way := "does not reach slot %d"
 		if c.Transport != "" {
