@@ -13,6 +13,7 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/identity"
+	"github.com/causeway-gateway/causeway/internal/reset"
 )
 
 // A deviceConn is one accepted connection of a device. It is the net.Conn below TLS, so that both HTTP versions find
@@ -109,9 +110,7 @@ func (c *deviceConn) part() {
 
 // reset closes the connection so that the device cannot take what it has got for a complete answer.
 func (c *deviceConn) reset() {
-	if t, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = t.SetLinger(0) // the worst that can happen is an ordinary close, still without TLS close_notify
-	}
+	reset.TCP(c.Conn) // what is none ends without TLS close_notify at least
 	_ = c.Close()
 }
 

@@ -78,7 +78,7 @@ func (r *roleProcess) enter() error {
 	if r.inherited = inherited; inherited == nil {
 		return nil
 	}
-	r.report, err = confine.Apply(confine.Policy{Dir: ".", UID: r.user, NoInternet: r.served, KillWithParent: true})
+	r.report, err = confine.Apply(confine.Policy{Dir: ".", UID: r.user, HandedSockets: r.served, KillWithParent: true})
 	return err
 }
 

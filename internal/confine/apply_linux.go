@@ -51,11 +51,11 @@ func Apply(p Policy) (Report, error) {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return Report{}, fmt.Errorf("confine: no core dumps: %w", err)
 	}
-	if p.NoInternet { // last: what stands above may need sockets
-		if err := onlyUnixSockets(); err != nil {
-			r.Missing = append(r.Missing, "no internet sockets ("+err.Error()+")")
+	if p.HandedSockets { // last: what stands above may need sockets
+		if err := onlyHandedSockets(); err != nil {
+			r.Missing = append(r.Missing, "handed sockets only ("+err.Error()+")")
 		} else {
-			r.NoInternet = true
+			r.HandedSockets = true
 		}
 	}
 	err := r.read(p)

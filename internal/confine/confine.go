@@ -6,7 +6,7 @@
 // Nothing can be taken back.
 //
 // On Linux it is Landlock for files, signals and abstract sockets, an own user where root started the process, no new
-// privileges, no core dumps and no reading by others; the network stays, unless NoInternet says otherwise. Elsewhere Apply does
+// privileges, no core dumps and no reading by others; the network stays, unless HandedSockets says otherwise. Elsewhere Apply does
 // nothing and its Report says so.
 package confine
 
@@ -28,9 +28,11 @@ type Policy struct {
 	// UID and GID are what root becomes; zero keeps the user. Ignored unless the process is root. A zero GID with a
 	// UID means the same number.
 	UID, GID int
-	// NoInternet takes away making sockets other than unix ones, from a role whose connections are handed to it.
-	// What is open stays, and what is handed over later works.
-	NoInternet bool
+	// HandedSockets is for a role whose connections are handed to it, and may go on to others. It takes away making
+	// sockets other than unix ones, and what holds up whoever has the same socket as well: to make it block
+	// (O_NONBLOCK belongs to the open socket, not to the descriptor), to let its close wait for the other side
+	// (SO_LINGER), to put another protocol into it (TCP_ULP). What is open stays, and what is handed over later works.
+	HandedSockets bool
 	// KillWithParent sends SIGKILL when the parent process dies. Linux forgets that wish when the user changes,
 	// hence it is asked for here. It needs a parent that keeps the starting thread, as package supervise does.
 	KillWithParent bool
@@ -43,7 +45,7 @@ type Report struct {
 	GID             int      `json:"gid"`
 	LandlockABI     int      `json:"landlock_abi"`
 	Files           bool     `json:"files"`            // only the policy's files can be opened
-	NoInternet      bool     `json:"no_internet"`      // only unix sockets can be made
+	HandedSockets   bool     `json:"handed_sockets"`   // only unix sockets can be made, and none be made to block
 	Signals         bool     `json:"signals"`          // no signal reaches processes outside
 	AbstractSockets bool     `json:"abstract_sockets"` // no abstract unix socket outside can be reached
 	NoNewPrivileges bool     `json:"no_new_privileges"`
@@ -67,7 +69,7 @@ func (r Report) String() string {
 func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Bool("supported", r.Supported), slog.Int("uid", r.UID), slog.Int("gid", r.GID),
-		slog.Int("landlock_abi", r.LandlockABI), slog.Bool("files", r.Files), slog.Bool("no_internet", r.NoInternet), slog.Bool("signals", r.Signals),
+		slog.Int("landlock_abi", r.LandlockABI), slog.Bool("files", r.Files), slog.Bool("handed_sockets", r.HandedSockets), slog.Bool("signals", r.Signals),
 		slog.Bool("abstract_sockets", r.AbstractSockets), slog.Bool("no_new_privileges", r.NoNewPrivileges),
 		slog.Bool("not_dumpable", r.NotDumpable), slog.String("missing", strings.Join(r.Missing, ", ")))
 }

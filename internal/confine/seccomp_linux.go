@@ -9,39 +9,60 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const fionbio = 0x5421 // FIONBIO (include/uapi/asm-generic/ioctls.h), which x/sys lacks
+
 // Offsets in struct seccomp_data (include/uapi/linux/seccomp.h).
 const (
-	seccompNumber   = 0
-	seccompArch     = 4
-	seccompArgument = 16 // the first, low half on little-endian machines
+	seccompNumber    = 0
+	seccompArch      = 4
+	seccompArguments = 16 // 8 bytes each, the low half first on little-endian machines
 )
 
-// onlyUnixSockets lets every thread make unix sockets and no others. It is seccomp and not Landlock, because Landlock
-// knows TCP alone: multipath TCP, which reaches the same servers, passes it. io_uring goes with it, since it makes
-// sockets past seccomp. The caller has set no_new_privs.
-func onlyUnixSockets() error {
-	load := func(at uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
-	}
-	jump := func(test uint16, value uint32, yes, no uint8) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: yes, Jf: no, K: value}
-	}
-	answer := func(value uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: value}
-	}
-	const x32 = 0x40000000 // system calls of another numbering on amd64
+// onlyHandedSockets takes away, from every thread, what Policy.HandedSockets says. It is seccomp and not Landlock,
+// because Landlock knows TCP alone: multipath TCP, which reaches the same servers, passes it. io_uring goes with it,
+// since it does all of that past seccomp. The caller has set no_new_privs.
+//
+// Whatever is not named here is decided by its number alone. The kernel notes that when it takes the filter and does
+// not run it for reading, writing and waiting.
+func onlyHandedSockets() error {
 	filter := []unix.SockFilter{
 		load(seccompArch),
-		jump(unix.BPF_JEQ, auditArch, 0, 7), // another architecture's numbers mean something else
+		jump(unix.BPF_JEQ, auditArch, 1, 0), // another architecture's numbers mean something else
+		deny,
 		load(seccompNumber),
-		jump(unix.BPF_JGE, x32, 5, 0),
-		jump(unix.BPF_JEQ, unix.SYS_IO_URING_SETUP, 4, 0),
-		jump(unix.BPF_JEQ, unix.SYS_SOCKET, 0, 2),
-		load(seccompArgument),
-		jump(unix.BPF_JEQ, unix.AF_UNIX, 0, 1),
-		answer(unix.SECCOMP_RET_ALLOW),
-		answer(unix.SECCOMP_RET_ERRNO | uint32(unix.EACCES)),
+		jump(unix.BPF_JGE, x32, 0, 1),
+		deny,
 	}
+	filter = append(filter, in(unix.SYS_IO_URING_SETUP, deny)...)
+	filter = append(filter, in(unix.SYS_SOCKET,
+		argument(0),
+		jump(unix.BPF_JEQ, unix.AF_UNIX, 0, 1),
+		allow,
+		deny)...)
+	filter = append(filter, in(unix.SYS_FCNTL,
+		argument(1),
+		jump(unix.BPF_JEQ, unix.F_SETFL, 1, 0),
+		allow,
+		argument(2),
+		jump(unix.BPF_JSET, unix.O_NONBLOCK, 0, 1),
+		allow,
+		deny)...)
+	filter = append(filter, in(unix.SYS_IOCTL,
+		argument(1),
+		jump(unix.BPF_JEQ, fionbio, 1, 0), // what it sets lies in memory, where a filter cannot look
+		allow,
+		deny)...)
+	filter = append(filter, in(unix.SYS_SETSOCKOPT,
+		argument(1),
+		jump(unix.BPF_JEQ, unix.SOL_SOCKET, 0, 2),
+		argument(2),
+		jump(unix.BPF_JEQ, unix.SO_LINGER, 3, 4),
+		jump(unix.BPF_JEQ, unix.IPPROTO_TCP, 0, 3),
+		argument(2),
+		jump(unix.BPF_JEQ, unix.TCP_ULP, 0, 1),
+		deny,
+		allow)...)
+	filter = append(filter, allow)
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
 	if errno != 0 {
@@ -51,4 +72,28 @@ func onlyUnixSockets() error {
 		return fmt.Errorf("seccomp: thread %d keeps a filter of its own", thread)
 	}
 	return nil
+}
+
+// x32 is set in the numbers of another numbering on amd64.
+const x32 = 0x40000000
+
+var (
+	allow = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	deny  = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EACCES)}
+)
+
+func load(at uint32) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
+}
+
+// argument loads the low half of one argument. The kernel looks at no more of those that are asked for here.
+func argument(n uint32) unix.SockFilter { return load(seccompArguments + 8*n) }
+
+func jump(test uint16, value uint32, yes, no uint8) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: yes, Jf: no, K: value}
+}
+
+// in decides one system call. Its instructions end with an answer in every case, so the number stays loaded for others.
+func in(number uint32, decide ...unix.SockFilter) []unix.SockFilter {
+	return append([]unix.SockFilter{jump(unix.BPF_JEQ, number, 0, uint8(len(decide)))}, decide...)
 }

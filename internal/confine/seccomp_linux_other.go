@@ -4,4 +4,4 @@ package confine
 
 import "errors"
 
-func onlyUnixSockets() error { return errors.New("seccomp: not on this architecture") }
+func onlyHandedSockets() error { return errors.New("seccomp: not on this architecture") }

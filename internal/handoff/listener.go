@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"github.com/causeway-gateway/causeway/internal/reset"
 )
 
 // queueLength bounds the connections of one tag that wait for Accept. It is the size of a kernel accept queue
@@ -29,8 +31,7 @@ func (a arrival) take() bool {
 // giveBack lets the balancer find somebody else for the connection, or resets it when there is no balancer.
 func (a arrival) giveBack() {
 	if a.answer(notTaken) != nil {
-		reset(a.conn)
-		return
+		reset.TCP(a.conn) // the peer learns at once that nobody will answer
 	}
 	a.conn.Close()
 }
@@ -89,12 +90,4 @@ func (l *listener) put(a arrival) bool {
 	default:
 		return false
 	}
-}
-
-// reset closes c so that the peer learns at once (RST) that nobody will answer.
-func reset(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
-		t.SetLinger(0)
-	}
-	c.Close()
 }
