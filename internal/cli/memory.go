@@ -14,7 +14,7 @@ import (
 )
 
 // The collector's settings of every role, for the sake of gateway and connection point. How far the heap may grow before
-// it is collected follows the load (see pacer). At a peak that can take the process over what the machine or its control
+// it is collected follows the load (see gcPace). At a peak that can take the process over what the machine or its control
 // group has, and the kernel kills it with every connection that it holds. So there is a limit besides, near which the
 // collector works harder instead of letting the heap grow. It is soft: nothing fails because of it. A quarter stays for
 // stacks, socket buffers and everybody else. Roles of one machine do not share it out: below its limit each is collected
@@ -67,7 +67,7 @@ func (r *roleProcess) collectorDecided() bool {
 // paceCollector adapts the collector to the load until ctx ends.
 func (r *roleProcess) paceCollector(ctx context.Context) {
 	if !r.collectorDecided() {
-		newPacer().run(ctx)
+		newGCPace().run(ctx)
 	}
 }
 

@@ -33,8 +33,8 @@ const (
 	worthReleasing = 8 << 20
 )
 
-// A pacer adapts the collector to the load.
-type pacer struct {
+// A gcPace adapts the collector to the load.
+type gcPace struct {
 	read    func() (allocated, live uint64) // bytes ever allocated, and those that the last collection left
 	set     func(percent int)
 	release func() // collects and gives memory back
@@ -46,9 +46,9 @@ type pacer struct {
 	quiet     int    // looks in a row that saw rest
 }
 
-func newPacer() *pacer {
+func newGCPace() *gcPace {
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
-	return &pacer{
+	return &gcPace{
 		read: func() (allocated, live uint64) {
 			metrics.Read(samples)
 			return samples[0].Value.Uint64(), samples[1].Value.Uint64()
@@ -59,7 +59,7 @@ func newPacer() *pacer {
 }
 
 // run paces until ctx ends.
-func (p *pacer) run(ctx context.Context) {
+func (p *gcPace) run(ctx context.Context) {
 	p.allocated, _ = p.read()
 	p.released = p.allocated
 	t := time.NewTicker(paceEvery)
@@ -77,7 +77,7 @@ func (p *pacer) run(ctx context.Context) {
 }
 
 // look judges what happened since the last one, elapsed ago.
-func (p *pacer) look(elapsed time.Duration) {
+func (p *gcPace) look(elapsed time.Duration) {
 	allocated, live := p.read()
 	rate := float64(allocated-p.allocated) / max(elapsed, time.Millisecond).Seconds()
 	p.allocated = allocated

@@ -15,8 +15,8 @@ type heap struct {
 	released        int
 }
 
-func (h *heap) pacer() *pacer {
-	return &pacer{
+func (h *heap) pace() *gcPace {
+	return &gcPace{
 		read:    func() (uint64, uint64) { return h.allocated.Load(), h.live.Load() },
 		set:     func(percent int) { h.percents = append(h.percents, percent) },
 		release: func() { h.released++ },
@@ -53,7 +53,7 @@ func TestThePaceFollowsTheLoad(t *testing.T) {
 		h.allocated.Store(1 << 30) // what was before does not count
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { h.pacer().run(ctx); close(done) }()
+		go func() { h.pace().run(ctx); close(done) }()
 		synctest.Wait()
 		seconds := func(n int, perSecond uint64) {
 			for range n {
@@ -104,8 +104,8 @@ func TestTheEnvironmentDecidesOnThePace(t *testing.T) {
 	}
 }
 
-func TestThePacerReadsTheRealHeap(t *testing.T) {
-	p := newPacer()
+func TestGCPaceReadsTheRealHeap(t *testing.T) {
+	p := newGCPace()
 	before, _ := p.read()
 	sink = make([]byte, 1<<20)
 	p.release()
