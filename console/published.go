@@ -104,8 +104,8 @@ func ruleIndex(rules []policy.Rule, path string) int {
 type Change struct {
 	Server     Published `json:"server,omitzero"`
 	Generation uint64    `json:"generation"`
-	Instances  int       `json:"instances"`      // live ones
-	Applied    int       `json:"applied"`        // of these
+	Instances  int       `json:"instances"`      // that the gateway has
+	Applied    int       `json:"applied"`        // of these, those known to obey it
 	Note       string    `json:"note,omitempty"` // what whoever changed it should know
 }
 

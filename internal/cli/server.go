@@ -308,7 +308,7 @@ func (a *app) completeServer(cmd *cobra.Command, args []string, _ string) (names
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// changed says what became of a change. One that not every live instance obeys yet is said to be on its way.
+// changed says what became of a change. One that not every instance obeys yet is said to be on its way.
 func (a *app) changed(what, name string, c console.Change, err error) error {
 	if (what == "changed" || what == "removed") && errors.Is(err, causeway.ErrNotFound) {
 		return causeway.WithHint(err, "see what there is with: causeway server list")
@@ -323,13 +323,19 @@ func (a *app) changed(what, name string, c console.Change, err error) error {
 	if c.Server.External != "" {
 		where = " as " + c.Server.External
 	}
-	if c.Applied < c.Instances || c.Instances == 0 {
-		fmt.Fprintf(a.stdout, "%s %s%s; live in %d of %d instances so far, the others follow (document %d)\n",
-			what, name, where, c.Applied, c.Instances, c.Generation)
-		return nil
-	}
-	fmt.Fprintf(a.stdout, "%s %s%s; live in %d instances (document %d)\n", what, name, where, c.Applied, c.Generation)
+	fmt.Fprintf(a.stdout, "%s %s%s; live in %s (document %d)\n", what, name, where, howFar(c), c.Generation)
 	return nil
+}
+
+// howFar says in how many gateway instances a change is in force.
+func howFar(c console.Change) string {
+	switch {
+	case c.Applied < c.Instances:
+		return fmt.Sprintf("%d of %d instances so far, the rest follows", c.Applied, c.Instances)
+	case c.Applied == 1:
+		return "1 instance"
+	}
+	return fmt.Sprintf("%d instances", c.Applied)
 }
 
 func (a *app) serverListCmd() *cobra.Command {

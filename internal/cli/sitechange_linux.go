@@ -50,7 +50,11 @@ func (s *siteRun) spreadDocuments(ctx context.Context) (c console.Change, err er
 		return c, err
 	}
 	c.Generation = s.generationNow()
-	c.Instances, c.Applied = s.waitSpread(ctx, c.Generation)
+	seen, applied := s.waitSpread(ctx, c.Generation)
+	c.Instances, c.Applied = len(s.gateway.Instances), applied
+	if seen == 0 {
+		c.Note = "no connection point of this host has a channel to the gateway, which gets the change with the next one"
+	}
 	return c, nil
 }
 

@@ -115,7 +115,8 @@ func (u *upRun) spreadDocuments(ctx context.Context) (c console.Change, err erro
 	}
 	u.lookNow()
 	c.Generation = u.generationNow()
-	c.Instances, c.Applied = u.waitLive(ctx, c.Generation)
+	_, c.Applied = u.waitLive(ctx, c.Generation)
+	c.Instances = len(u.gateway.Instances)
 	return c, nil
 }
 
