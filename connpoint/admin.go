@@ -54,6 +54,7 @@ type ServerStatus struct {
 	Reuses    uint64              `json:"reuses"`
 	Failures  int                 `json:"dial_failures_in_a_row"`
 	LastError string              `json:"last_error,omitempty"`
+	LastTry   time.Time           `json:"last_failed_try,omitzero"`
 }
 
 // Status returns how things are.
@@ -96,10 +97,10 @@ func documentStatus(h signed.Header, now time.Time) DocumentStatus {
 
 func (t *target) status() ServerStatus {
 	p := t.pool.state()
-	open, failures, lastErr := t.pool.circuit.state()
+	open, failures, lastErr, lastTry := t.pool.circuit.state()
 	s := ServerStatus{
 		Name: t.server.Name, URL: t.server.URL, State: "Reachable", Open: p.open, Idle: p.idle, Waiting: p.waiting,
-		Dials: p.dials, Reuses: p.reuses, Failures: failures, LastError: lastErr,
+		Dials: p.dials, Reuses: p.reuses, Failures: failures, LastError: lastErr, LastTry: lastTry.UTC(),
 	}
 	switch {
 	case open:

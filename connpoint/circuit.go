@@ -14,6 +14,7 @@ type circuit struct {
 	until    time.Time  // open until then
 	probing  bool       // one dial is under way to see whether the server is back
 	lastErr  string
+	lastTry  time.Time // that failed with lastErr
 }
 
 const (
@@ -45,11 +46,11 @@ func (c *circuit) done(now time.Time, probe bool, err error, givenUp bool) {
 	}
 	switch {
 	case err == nil:
-		c.failures, c.lastErr = 0, ""
+		c.failures, c.lastErr, c.lastTry = 0, "", time.Time{}
 	case givenUp:
 	case probe || c.failures < circuitFailures:
 		c.failures++
-		c.lastErr = err.Error()
+		c.lastErr, c.lastTry = err.Error(), now
 		if over := c.failures - circuitFailures; over >= 0 {
 			wait := min(circuitFirst<<min(over, 8), circuitMost)
 			c.until = now.Add(wait/2 + rand.N(wait/2))
@@ -58,8 +59,8 @@ func (c *circuit) done(now time.Time, probe bool, err error, givenUp bool) {
 }
 
 // state tells an operator how things are.
-func (c *circuit) state() (open bool, failures int, lastErr string) {
+func (c *circuit) state() (open bool, failures int, lastErr string, lastTry time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.failures >= circuitFailures, c.failures, c.lastErr
+	return c.failures >= circuitFailures, c.failures, c.lastErr, c.lastTry
 }

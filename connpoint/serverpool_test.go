@@ -263,7 +263,7 @@ func TestCircuit(t *testing.T) {
 		}
 	}
 	c.done(now, true, nil, false)
-	if open, _, _ := c.state(); open {
+	if open, _, _, _ := c.state(); open {
 		t.Error("a good dial left the circuit open")
 	}
 }

@@ -25,6 +25,7 @@ type Status struct {
 	Channels         []ChannelStatus         `json:"channels"` // as the connection points of this host see them
 	SampleServer     *ProcessStatus          `json:"sample_server,omitempty"`
 	Servers          []Published             `json:"servers"`
+	ServerStates     []ServerStatus          `json:"server_states"`   // as the connection points of this host reach them
 	Notes            []string                `json:"notes,omitempty"` // what an administrator should know, and do
 }
 
@@ -46,6 +47,7 @@ type InstanceStatus struct {
 	ChannelPort int                 `json:"channel_port"`
 	Generation  uint64              `json:"generation"` // of the document in force
 	Channels    int                 `json:"channels"`
+	Transports  map[string]int      `json:"transports,omitempty"` // channels, by the way they came
 }
 
 // A ConnectionPointStatus is one connection point.
@@ -63,7 +65,8 @@ type ChannelStatus struct {
 	Instance        causeway.InstanceID        `json:"instance"`
 	State           string                     `json:"state"` // Connected, Disconnected
 	Transport       string                     `json:"transport,omitempty"`
-	Connected       int                        `json:"connected"` // connections for requests, and how many there should be
+	Proxy           string                     `json:"proxy,omitempty"` // on the way
+	Connected       int                        `json:"connected"`       // connections for requests, and how many there should be
 	Wanted          int                        `json:"wanted"`
 	Bulk            int                        `json:"bulk"`          // connections for large bodies
 	RoundTrip       time.Duration              `json:"round_trip_ns"` // the longest of the connections
@@ -71,6 +74,15 @@ type ChannelStatus struct {
 	Requests        uint64                     `json:"requests"`
 	Redials         uint64                     `json:"redials"`
 	LastError       string                     `json:"last_error,omitempty"`
+}
+
+// A ServerStatus is how one connection point reaches one published server.
+type ServerStatus struct {
+	Server          causeway.ServerName        `json:"server"`
+	ConnectionPoint causeway.ConnectionPointID `json:"connection_point"`
+	State           string                     `json:"state"` // Reachable, Unreachable, Unknown: no request went there yet
+	LastError       string                     `json:"last_error,omitempty"`
+	LastTry         time.Time                  `json:"last_failed_try,omitzero"`
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {

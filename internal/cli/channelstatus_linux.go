@@ -12,10 +12,18 @@ func channelsOf(own connpoint.Status) (channels []console.ChannelStatus) {
 			continue
 		}
 		channels = append(channels, console.ChannelStatus{
-			ConnectionPoint: own.ID, Slot: ch.Slot, Instance: ch.Instance, State: ch.State, Transport: string(ch.Transport),
+			ConnectionPoint: own.ID, Slot: ch.Slot, Instance: ch.Instance, State: ch.State, Transport: string(ch.Transport), Proxy: ch.Proxy,
 			Connected: ch.Connected, Wanted: ch.Wanted, Bulk: ch.Bulk.Idle + ch.Bulk.Used, RoundTrip: ch.RoundTrip, Streams: ch.Streams,
 			Requests: ch.Requests, Redials: ch.Redials, LastError: ch.LastError,
 		})
 	}
 	return channels
+}
+
+// serversOf is how a connection point reaches the published servers, in the words of the site's status.
+func serversOf(own connpoint.Status) (servers []console.ServerStatus) {
+	for _, s := range own.Servers {
+		servers = append(servers, console.ServerStatus{Server: s.Name, ConnectionPoint: own.ID, State: s.State, LastError: s.LastError, LastTry: s.LastTry})
+	}
+	return servers
 }

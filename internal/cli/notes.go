@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/connpoint"
@@ -46,6 +47,18 @@ func transportNotes(id causeway.ConnectionPointID, st connpoint.Status) (notes [
 			way = "reaches slot %d by " + string(c.Transport)
 		}
 		notes = append(notes, fmt.Sprintf("connection point %s "+way+", because %s%s", id, c.Slot, strings.Join(why, "; "), hint))
+	}
+	return notes
+}
+
+// serverNotes say which servers a connection point does not reach.
+func serverNotes(id causeway.ConnectionPointID, st connpoint.Status, now time.Time) (notes []string) {
+	for _, s := range st.Servers {
+		if s.State != "Unreachable" {
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("connection point %s does not reach server %s, last tried %s ago: %s", id, s.Name,
+			max(0, now.Sub(s.LastTry)).Round(time.Second), strings.Join(strings.Fields(s.LastError), " ")))
 	}
 	return notes
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/causeway-gateway/causeway/connpoint"
 )
@@ -34,6 +35,18 @@ func TestLesserTransportsAreNoted(t *testing.T) {
 		"connection point cp-1 does not reach slot 2, because slot-port gw.test:10124: i/o timeout (open the port)",
 	}
 	if len(notes) != 2 || notes[0] != want[0] || notes[1] != want[1] {
+		t.Errorf("notes %q, want %q", notes, want)
+	}
+}
+
+func TestUnreachableServersAreNoted(t *testing.T) {
+	now := time.Now()
+	notes := serverNotes("cp-1", connpoint.Status{Servers: []connpoint.ServerStatus{
+		{Name: "up", State: "Reachable"}, {Name: "new", State: "Unknown"},
+		{Name: "down", State: "Unreachable", LastError: "dial tcp:\nrefused", LastTry: now.Add(-12 * time.Second)},
+	}}, now)
+	want := "connection point cp-1 does not reach server down, last tried 12s ago: dial tcp: refused"
+	if len(notes) != 1 || notes[0] != want {
 		t.Errorf("notes %q, want %q", notes, want)
 	}
 }

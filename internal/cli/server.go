@@ -350,7 +350,7 @@ func (a *app) serverListCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return out.print(a.stdout, servers, func() error { return serverTable(a.stdout, servers) })
+				return out.print(a.stdout, servers, func() error { return serverTable(a.stdout, servers, nil) })
 			})
 		},
 	}

@@ -42,6 +42,11 @@ func (h home) folder() string {
 	return h.DocumentsDir
 }
 
+// startLine is how a person starts the connection point that lives there.
+func (h home) startLine() string {
+	return startLine("causeway", "connection-point", h.Dir, h.Dir == "")
+}
+
 // checkSite refuses a state folder in which no site ran by itself.
 func checkSite(dir state) error {
 	if _, err := os.Stat(dir.documents()); errors.Is(err, fs.ErrNotExist) {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/connpoint"
@@ -47,12 +49,18 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 				c.Channels += ch.Connected
 			}
 			st.Channels = append(st.Channels, channelsOf(own)...)
+			st.ServerStates = append(st.ServerStates, serversOf(own)...)
 			st.Notes = append(st.Notes, transportNotes(cp.ID, own)...)
+			st.Notes = append(st.Notes, serverNotes(cp.ID, own, time.Now())...)
 		case s.isHere(cp.ID):
 			c.Process.State = string(supervise.Stopped)
 			st.Healthy = false
+			st.Notes = append(st.Notes, fmt.Sprintf("connection point %s does not run; start it with: %s", cp.ID, s.homeOf(cp.ID).startLine()))
 		}
 		st.ConnectionPoints = append(st.ConnectionPoints, c)
+	}
+	if !st.Healthy {
+		st.Notes = append(st.Notes, instanceNotes(st)...)
 	}
 	return st, nil
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
 )
 
@@ -82,12 +84,12 @@ func (a *app) statusTable(st console.Status) error {
 	if err := channelTable(a.stdout, st.Channels); err != nil {
 		return err
 	}
-	if err := serverTable(a.stdout, st.Servers); err != nil || len(st.Notes) == 0 {
+	if err := serverTable(a.stdout, st.Servers, st.ServerStates); err != nil || len(st.Notes) == 0 {
 		return err
 	}
 	fmt.Fprintln(a.stdout)
 	for _, note := range st.Notes {
-		fmt.Fprintln(a.stdout, "note:", oneLine(note))
+		fmt.Fprintln(a.stdout, "note:", a.pasteable(oneLine(note)))
 	}
 	return nil
 }
@@ -102,9 +104,12 @@ func channelTable(w io.Writer, channels []console.ChannelStatus) error {
 			trip, transport := "-", "-"
 			if c.Connected > 0 {
 				trip, transport = c.RoundTrip.Round(10*time.Microsecond).String(), c.Transport
+				if c.Proxy != "" {
+					transport += " via " + oneLine(c.Proxy)
+				}
 			}
 			fmt.Fprintf(w, "%s to slot %d\t%s\t%d of %d\t%s\t%d\t%s\t%s\n", oneLine(string(c.ConnectionPoint)), c.Slot, c.State,
-				c.Connected, c.Wanted, trip, c.Streams, transport, cmp.Or(oneLine(c.LastError), "-"))
+				c.Connected, c.Wanted, trip, c.Streams, transport, cmp.Or(shortened(oneLine(c.LastError)), "-"))
 		}
 	})
 	if err != nil {
@@ -114,12 +119,56 @@ func channelTable(w io.Writer, channels []console.ChannelStatus) error {
 	return nil
 }
 
-func serverTable(w io.Writer, servers []console.Published) error {
-	return table(w, "SERVER\tOUTSIDE\tINSIDE\tENDPOINTS", func(w io.Writer) {
+// cellRunes is how wide an error may be in a table. A note says all of it, and so does -o json.
+const cellRunes = 48
+
+// shortened cuts what is too wide for a table.
+func shortened(text string) string {
+	if runes := []rune(text); len(runes) > cellRunes {
+		return string(runes[:cellRunes-1]) + "…"
+	}
+	return text
+}
+
+// serverTable is the published servers, with how they are reached where connection points told of it.
+func serverTable(w io.Writer, servers []console.Published, states []console.ServerStatus) error {
+	head, cell := "SERVER\tOUTSIDE\tINSIDE\tENDPOINTS", func(causeway.ServerName) string { return "" }
+	if len(states) > 0 {
+		head += "\tSTATE"
+		cell = func(name causeway.ServerName) string { return "\t" + serverState(name, states) }
+	}
+	return table(w, head, func(w io.Writer) {
 		for _, s := range servers {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Name, s.External, oneLine(s.URL), endpoints(s))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", s.Name, s.External, oneLine(s.URL), endpoints(s), cell(s.Name))
 		}
 	})
+}
+
+// serverState puts together what connection points say of one server.
+func serverState(name causeway.ServerName, states []console.ServerStatus) string {
+	all, reached := 0, 0
+	var lost []string
+	for _, s := range states {
+		if s.Server != name {
+			continue
+		}
+		all++
+		switch s.State {
+		case "Reachable":
+			reached++
+		case "Unreachable":
+			lost = append(lost, string(s.ConnectionPoint))
+		}
+	}
+	switch {
+	case len(lost) > 0 && len(lost) < all:
+		return "unreachable from " + oneLine(strings.Join(lost, ", "))
+	case len(lost) > 0:
+		return "unreachable"
+	case reached > 0:
+		return "reachable"
+	}
+	return "not asked yet"
 }
 
 // endpoints is the paths of a server's rules, shortened for a table.

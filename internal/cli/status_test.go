@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
 )
 
@@ -15,12 +16,40 @@ func TestChannelsAreShown(t *testing.T) {
 	}
 	err := channelTable(&b, []console.ChannelStatus{
 		{ConnectionPoint: "cp-1", Slot: 3, State: "Connected", Transport: "websocket", Connected: 2, Wanted: 2, RoundTrip: 1234567 * time.Nanosecond, Streams: 7},
+		{ConnectionPoint: "cp-1", Slot: 4, State: "Connected", Transport: "slot-port", Proxy: "http://proxy.test:3128", Connected: 1, Wanted: 2, LastError: strings.Repeat("ä", 49)},
 		{ConnectionPoint: "cp-2", Slot: 15, State: "Disconnected", Wanted: 2, LastError: "dial\ntcp: \x1b[31mrefused"},
 	})
-	want := `CHANNEL          STATE         CONNECTIONS  ROUND TRIP  STREAMS  TRANSPORT  LAST ERROR
-cp-1 to slot 3   Connected     2 of 2       1.23ms      7        websocket  -
-cp-2 to slot 15  Disconnected  0 of 2       -           0        -          dial tcp: ?[31mrefused
+	want := `CHANNEL          STATE         CONNECTIONS  ROUND TRIP  STREAMS  TRANSPORT                             LAST ERROR
+cp-1 to slot 3   Connected     2 of 2       1.23ms      7        websocket                             -
+cp-1 to slot 4   Connected     1 of 2       0s          0        slot-port via http://proxy.test:3128  äääääääääääääääääääääääääääääääääääääääääääääää…
+cp-2 to slot 15  Disconnected  0 of 2       -           0        -                                     dial tcp: ?[31mrefused
 
+`
+	if got := b.String(); err != nil || got != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
+	}
+}
+
+func TestServersAreShownAsTheyAreReached(t *testing.T) {
+	var servers []console.Published
+	for _, name := range []causeway.ServerName{"a", "b", "c", "d"} {
+		var s console.Published
+		s.Name = name
+		servers = append(servers, s)
+	}
+	states := []console.ServerStatus{
+		{Server: "a", ConnectionPoint: "cp-1", State: "Reachable"}, {Server: "a", ConnectionPoint: "cp-2", State: "Unknown"},
+		{Server: "b", ConnectionPoint: "cp-1", State: "Reachable"}, {Server: "b", ConnectionPoint: "cp-2", State: "Unreachable"},
+		{Server: "c", ConnectionPoint: "cp-1", State: "Unreachable"}, {Server: "c", ConnectionPoint: "cp-2", State: "Unreachable"},
+		{Server: "d", ConnectionPoint: "cp-1", State: "Unknown"}, {Server: "d", ConnectionPoint: "cp-2", State: "Unknown"},
+	}
+	var b strings.Builder
+	err := serverTable(&b, servers, states)
+	want := `SERVER  OUTSIDE  INSIDE  ENDPOINTS  STATE
+a                        /          reachable
+b                        /          unreachable from cp-2
+c                        /          unreachable
+d                        /          not asked yet
 `
 	if got := b.String(); err != nil || got != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)

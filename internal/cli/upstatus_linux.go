@@ -73,7 +73,12 @@ func (u *upRun) Status(ctx context.Context) (console.Status, error) {
 		p := u.processStatus("sample-server")
 		st.SampleServer = &p
 	}
-	st.Healthy = st.Healthy && balancer.State == string(supervise.Running)
+	if note := processNote("the balancer", balancer); note != "" {
+		st.Healthy, st.Notes = false, append(st.Notes, note)
+	}
+	if !st.Healthy {
+		st.Notes = append(st.Notes, instanceNotes(st)...)
+	}
 	return st, nil
 }
 
@@ -102,7 +107,11 @@ func (u *upRun) addConnectionPoints(ctx context.Context, st *console.Status) {
 				c.Channels += ch.Connected
 			}
 			st.Channels = append(st.Channels, channelsOf(own)...)
+			st.ServerStates = append(st.ServerStates, serversOf(own)...)
 			st.Notes = append(st.Notes, transportNotes(cp.ID, own)...)
+			st.Notes = append(st.Notes, serverNotes(cp.ID, own, time.Now())...)
+		} else if note := processNote("connection point "+string(cp.ID), c.Process); note != "" {
+			st.Notes = append(st.Notes, note)
 		}
 		st.Healthy = st.Healthy && c.Channels > 0
 		st.ConnectionPoints = append(st.ConnectionPoints, c)

@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/causeway-gateway/causeway/console"
+)
+
+func TestWhatIsNotHealthyHasAReason(t *testing.T) {
+	running := console.ProcessStatus{State: "running"}
+	got := instanceNotes(console.Status{
+		Instances: []console.InstanceStatus{
+			{ID: "gw-1", Slot: 0, Process: running, Healthy: true, Channels: 2},
+			{ID: "gw-2", Slot: 1, Process: console.ProcessStatus{State: "waiting", LastExit: "signal:\nkilled"}},
+			{ID: "gw-3", Slot: 2, Process: running, Channels: 2},
+			{ID: "gw-4", Slot: 3, Process: console.ProcessStatus{State: elsewhere}},
+			{ID: "gw-5", Slot: 4, Process: running, Healthy: true}, // the note on its transports says why
+		},
+		Channels: []console.ChannelStatus{{Slot: 4, LastError: "refused"}, {Slot: 3}},
+	})
+	want := []string{
+		"gateway instance gw-2 (slot 1) is waiting, after: signal: killed",
+		"the load balancer's probe finds gateway instance gw-3 (slot 2) not healthy",
+		"no connection point of this host has a channel to gateway instance gw-4 (slot 3) yet",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("notes %q, want %q", got, want)
+	}
+}
