@@ -4,7 +4,7 @@
 //
 //	load tool ─► target: backend alone | haproxy | nginx | go-direct | tunnel-bare | causeway-instance | causeway | frp, chisel ─► nginx
 //
-// One round runs every target once per workload, in order, and ratios are taken within a round: the machine's other
+// One round runs every target once per workload, every other round backwards, and ratios are taken within a round: the machine's other
 // work then falls on both sides of a ratio. wrk and h2load drive the request workloads; downloads, uploads, the open
 // loop, handshakes and idle connections have generators of their own here. A row in which one request was not
 // answered as expected is void.

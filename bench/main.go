@@ -118,7 +118,7 @@ func measureAll(ctx context.Context, o options, lab *lab, chosen []workload, rep
 			if w.rounds > 0 && round >= w.rounds {
 				continue
 			}
-			for _, t := range lab.targets {
+			for _, t := range inTurn(lab.targets, round) {
 				if !w.runs(t) || o.goals && !slices.Contains(goalTargets[w.name], t.name) {
 					continue
 				}
@@ -133,6 +133,16 @@ func measureAll(ctx context.Context, o options, lab *lab, chosen []workload, rep
 		}
 	}
 	return nil
+}
+
+// inTurn is the order of the targets in a round: every other one goes backwards. Neighbours work at the machine in waves
+// that are as long as a round, so that who is always measured last would be compared with another machine each time.
+func inTurn(targets []*target, round int) []*target {
+	targets = slices.Clone(targets)
+	if round%2 == 1 {
+		slices.Reverse(targets)
+	}
+	return targets
 }
 
 func split(list string) []string {

@@ -140,7 +140,7 @@ func (r *report) markdown() string {
 var notes string
 
 const howMeasured = `
-Device, target and server share the machine, so a ratio is worth more than a figure. Every round runs every target once per workload, in order.
+Device, target and server share the machine, so a ratio is worth more than a figure. Every round runs every target once per workload, every other round backwards.
 Ratios are taken within a round; figures are medians over the rounds, with the (range). The goals are for causeway-instance, with identity, policy, mapping,
 limits, metrics and request ids; tunnel-bare is the same channel and the same HTTP reader and writer, with deadlines, and without all of these and without
 logs and the watch for devices that left. causeway is the whole path with the balancer. backend is the server itself, without TLS.

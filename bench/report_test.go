@@ -30,6 +30,15 @@ func TestRatiosAreTakenWithinARound(t *testing.T) {
 	}
 }
 
+func TestEveryOtherRoundRunsBackwards(t *testing.T) {
+	targets := []*target{{name: "haproxy"}, {name: "go-direct"}, {name: "causeway"}}
+	for round, want := range []string{"haproxy", "causeway", "haproxy"} {
+		if got := inTurn(targets, round); len(got) != 3 || got[0].name != want || got[1].name != "go-direct" {
+			t.Errorf("round %d begins with %s, want %s", round, got[0].name, want)
+		}
+	}
+}
+
 func TestPercentile(t *testing.T) {
 	values := []float64{5, 1, 4, 2, 3}
 	for p, want := range map[float64]float64{0: 1, 50: 3, 99: 5, 100: 5} {
