@@ -2,7 +2,9 @@ package channel
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -10,6 +12,38 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 )
+
+// A Transport is a way by which a channel reaches its instance. Each carries the same TLS, end to end with the instance.
+type Transport string
+
+// The transports, the best first: what comes later costs more on the way, and passes more of what stands there.
+const (
+	SlotPort   Transport = "slot-port"   // TLS on the slot's own port
+	SinglePort Transport = "single-port" // TLS on the devices' port, told apart by its ALPN
+	WebSocket  Transport = "websocket"   // TLS in a WebSocket on the devices' port, where only HTTPS passes
+)
+
+// Transports are all of them, the best first.
+var Transports = []Transport{SlotPort, SinglePort, WebSocket}
+
+// ParseTransports reads a list of transports in the order of preference. "auto" is all of them, the best first.
+func ParseTransports(list []string) ([]Transport, error) {
+	if len(list) == 0 || len(list) == 1 && list[0] == "auto" {
+		return Transports, nil
+	}
+	var out []Transport
+	for _, text := range list {
+		switch t := Transport(text); {
+		case !slices.Contains(Transports, t):
+			return nil, causeway.WithHint(fmt.Errorf("transport %q does not exist", text), "choose auto, or of slot-port, single-port and websocket in the order of your preference")
+		case slices.Contains(out, t):
+			return nil, causeway.WithHint(fmt.Errorf("transport %s is named twice", text), "name each once")
+		default:
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
 
 // How a connection to the channel of a slot says so on the port that devices use. Inside is the same TLS, end to end
 // with the instance of the slot, as on the slot's own port:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/causeway-gateway/causeway"
@@ -63,5 +64,21 @@ func TestBatchedBeginsWithWhatWasRead(t *testing.T) {
 	got, err := io.ReadAll(Batched(&begun.Conn{Conn: server, Head: head}))
 	if err != nil || !bytes.Equal(got, append(head, rest...)) {
 		t.Errorf("%d bytes, %v; want %d of the head and %d of the rest", len(got), err, len(head), len(rest))
+	}
+}
+
+func TestTransportsAreRead(t *testing.T) {
+	for _, list := range [][]string{nil, {"auto"}} {
+		if got, err := ParseTransports(list); err != nil || !slices.Equal(got, Transports) {
+			t.Errorf("%v: %v, %v", list, got, err)
+		}
+	}
+	if got, err := ParseTransports([]string{"websocket", "slot-port"}); err != nil || !slices.Equal(got, []Transport{WebSocket, SlotPort}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range [][]string{{"tcp"}, {"auto", "websocket"}, {"websocket", "websocket"}, {""}} {
+		if _, err := ParseTransports(bad); err == nil || causeway.Hint(err) == "" {
+			t.Errorf("%v: error %v without a hint", bad, err)
+		}
 	}
 }

@@ -43,11 +43,11 @@ type Agent struct {
 	Connections int // to each gateway instance; zero means 2, at most 4
 	MaxInFlight int // requests taken from each gateway instance at a time; zero means any number
 	// How gateways are reached.
-	Transports  []Transport    // in the order of preference; empty means all, the best first
-	Proxy       *Proxy         // nil means none
-	ExtraCAs    *x509.CertPool // of a proxy or a middle box that ends TLS on the way, beside the system's; may be nil
-	ReturnEvery time.Duration  // how often better transports than the one in use are tried again; zero means 1 min
-	Resolver    *net.Resolver  // looks names up at every dial; nil means the system's
+	Transports  []channel.Transport // in the order of preference; empty means all, the best first
+	Proxy       *Proxy              // nil means none
+	ExtraCAs    *x509.CertPool      // of a proxy or a middle box that ends TLS on the way, beside the system's; may be nil
+	ReturnEvery time.Duration       // how often better transports than the one in use are tried again; zero means 1 min
+	Resolver    *net.Resolver       // looks names up at every dial; nil means the system's
 	// Dial makes TCP connections to gateways and proxies. nil means a net.Dialer with the Resolver.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -182,9 +182,9 @@ func (a *Agent) connections() int {
 	return a.Connections
 }
 
-func (a *Agent) transports() []Transport {
+func (a *Agent) transports() []channel.Transport {
 	if len(a.Transports) == 0 {
-		return everyTransport
+		return channel.Transports
 	}
 	return a.Transports
 }

@@ -102,7 +102,7 @@ func (s *site) agent() *Agent {
 	der, key := s.ca.issue(s.t, "cp-1", nil)
 	return &Agent{
 		ID: "cp-1", Site: "site", ConnectionID: "secret", SiteKey: s.key.Public(), DocumentsDir: s.dir, Software: "test",
-		Transports: []Transport{SlotPort},
+		Transports: []channel.Transport{channel.SlotPort},
 		Certificate: func() (*tls.Certificate, error) {
 			return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 		},
@@ -647,7 +647,7 @@ func TestInstancesAreDialledAtTheirOwnAddresses(t *testing.T) {
 	before, after := (&config{gateways: s.doc.Gateways}).aims(), (&config{gateways: []signed.Gateway{moved}}).aims()
 	for i := range before {
 		if !before[i].same(after[i]) {
-			t.Errorf("%s would be dialled anew as %s", before[i].place(SlotPort), after[i].place(SlotPort))
+			t.Errorf("%s would be dialled anew as %s", before[i].place(channel.SlotPort), after[i].place(channel.SlotPort))
 		}
 	}
 	if before[1].same((&config{gateways: []signed.Gateway{s.gateway("gw", here, there)}}).aims()[1]) {

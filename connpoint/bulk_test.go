@@ -11,7 +11,7 @@ import (
 
 // Large bodies move to connections of their own, which come by the same transport as the channel.
 func TestLargeBodiesMoveToBulkConnections(t *testing.T) {
-	for _, transport := range everyTransport {
+	for _, transport := range channel.Transports {
 		t.Run(string(transport), func(t *testing.T) {
 			s := newSite(t, echoServer(t).URL)
 			i := s.newInstance(0, "i-1", s.ca, testService)
@@ -20,7 +20,7 @@ func TestLargeBodiesMoveToBulkConnections(t *testing.T) {
 			s.doc.Gateways = []signed.Gateway{g}
 			s.publish()
 			a := s.agent()
-			a.Transports, a.MaxInFlight = []Transport{transport}, 7
+			a.Transports, a.MaxInFlight = []channel.Transport{transport}, 7
 			run(t, a)
 			await(t, "two connections", func() bool { return i.connections() == 2 })
 			body := bytes.Repeat([]byte("0123456789abcdef"), 256<<10) // 4 MiB

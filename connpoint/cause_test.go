@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/causeway-gateway/causeway/channel"
 )
 
 // A gateway that is away for an hour gets a line a minute, and one more when there is another reason.
@@ -34,7 +36,7 @@ func TestCauseThatChangesIsSaid(t *testing.T) {
 			defer mu.Unlock()
 			log.Write(p)
 		}), &slog.HandlerOptions{Level: slog.LevelWarn}))
-		s.owner.agent.Transports = []Transport{SlotPort}
+		s.owner.agent.Transports = []channel.Transport{channel.SlotPort}
 		ctx, cancel := context.WithCancel(t.Context())
 		s.owner.work.Go(func() { s.keep(ctx, 0) })
 		lines := func(what string) int {

@@ -38,7 +38,7 @@ func (a aim) key() slotKey { return slotKey{a.gateway.Name, a.instance.Slot} }
 // same reports whether two aims are the same instance at the same place. Which service certificate it must show is
 // a matter of the next dial: the sessions there are were judged by what held at theirs.
 func (a aim) same(b aim) bool {
-	return a.key() == b.key() && a.instance.ID == b.instance.ID && a.place(SlotPort) == b.place(SlotPort) && a.place(SinglePort) == b.place(SinglePort)
+	return a.key() == b.key() && a.instance.ID == b.instance.ID && a.place(channel.SlotPort) == b.place(channel.SlotPort) && a.place(channel.SinglePort) == b.place(channel.SinglePort)
 }
 
 // aims lists where a config wants channels.
@@ -94,10 +94,10 @@ type slotSet struct {
 	upOnce sync.Once
 
 	mu            sync.Mutex // guards the fields below
-	sessions      map[*channel.Session]Transport
+	sessions      map[*channel.Session]channel.Transport
 	applied       map[string]channel.Applied
-	failures      map[Transport]transportFailure
-	lastTransport Transport // that worked; empty before the first
+	failures      map[channel.Transport]transportFailure
+	lastTransport channel.Transport // that worked; empty before the first
 	lastErr       string
 	redials       uint64
 	ended         channel.SessionStatus // sums of the sessions that are no more
@@ -129,7 +129,7 @@ func (c *channels) want(ctx context.Context, aims []aim) {
 		case s == nil:
 			c.startLocked(ctx, a, trust, crand.Text(), nil)
 		case !a.same(s.aim):
-			s.log.Info("channels move", "address", a.place(SlotPort), "to_instance", string(a.instance.ID))
+			s.log.Info("channels move", "address", a.place(channel.SlotPort), "to_instance", string(a.instance.ID))
 			c.startLocked(ctx, a, trust, s.name, s)
 		default:
 			s.trust.Store(trust)
@@ -143,7 +143,7 @@ func (c *channels) startLocked(ctx context.Context, a aim, trust *serviceTrust, 
 	s := &slotSet{
 		owner: c, aim: a, name: name, cancel: cancel, up: make(chan struct{}),
 		log:      c.agent.log().With("gateway", string(a.gateway.Name), "slot", int(a.instance.Slot), "instance", string(a.instance.ID)),
-		sessions: make(map[*channel.Session]Transport), applied: make(map[string]channel.Applied), failures: make(map[Transport]transportFailure),
+		sessions: make(map[*channel.Session]channel.Transport), applied: make(map[string]channel.Applied), failures: make(map[channel.Transport]transportFailure),
 	}
 	if old != nil {
 		old.mu.Lock()
@@ -238,7 +238,7 @@ var errLeaving = errors.New("the gateway instance goes away")
 
 // connect makes one connection and serves it until it is lost, the gateway leaves, or ctx ends; meanwhile it may move to a
 // better transport. It returns how long there was a connection.
-func (s *slotSet) connect(ctx context.Context, index int, by []Transport, log *slog.Logger) (up time.Duration, err error) {
+func (s *slotSet) connect(ctx context.Context, index int, by []channel.Transport, log *slog.Logger) (up time.Duration, err error) {
 	r, err := s.race(ctx, by, index)
 	if err != nil {
 		return 0, err
@@ -303,7 +303,7 @@ func (s *slotSet) hold(ctx context.Context, r reached, index int, log *slog.Logg
 }
 
 // logUp says which transport is in use, and why those that are preferred to it are not.
-func (s *slotSet) logUp(t Transport, log *slog.Logger) {
+func (s *slotSet) logUp(t channel.Transport, log *slog.Logger) {
 	s.mu.Lock()
 	failures := s.failuresLocked(t)
 	s.mu.Unlock()
@@ -471,7 +471,7 @@ type ChannelStatus struct {
 	Instance  causeway.InstanceID  `json:"instance"`
 	Address   string               `json:"address"`
 	State     string               `json:"state"`               // Connected, Disconnected
-	Transport Transport            `json:"transport,omitempty"` // in use; of several the last in preference
+	Transport channel.Transport    `json:"transport,omitempty"` // in use; of several the last in preference
 	Proxy     string               `json:"proxy,omitempty"`     // on the way
 	Better    []TransportFailure   `json:"better_failed,omitempty"`
 	Connected int                  `json:"connected"`

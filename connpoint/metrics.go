@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/causeway-gateway/causeway/channel"
 )
 
 // Values of the label direction, the same as a gateway's.
@@ -62,7 +64,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descConnected, float64(s.Connected), gateway, slot)
 		gauge(descWanted, float64(s.Wanted), gateway, slot)
 		counter(descRedials, float64(s.Redials), gateway, slot)
-		for _, t := range everyTransport {
+		for _, t := range channel.Transports {
 			inUse := 0.0
 			if t == s.Transport {
 				inUse = 1

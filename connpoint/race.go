@@ -30,7 +30,7 @@ const (
 // A reached is a session with the transport that it uses.
 type reached struct {
 	session   *channel.Session
-	transport Transport
+	transport channel.Transport
 }
 
 // A transportFailure is why a transport is not in use.
@@ -47,12 +47,12 @@ type attempt struct {
 
 // race makes a session by the first of some transports that leads to the instance. They are begun one after the other, each
 // when the one before has failed or has had nextAfter; the first that is there wins, and the others end.
-func (s *slotSet) race(ctx context.Context, order []Transport, index int) (reached, error) {
+func (s *slotSet) race(ctx context.Context, order []channel.Transport, index int) (reached, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan attempt, len(order))
-	waiting := make(map[Transport]time.Time)    // since when
-	progress := make(chan struct{}, len(order)) // of any that is waited for
+	waiting := make(map[channel.Transport]time.Time) // since when
+	progress := make(chan struct{}, len(order))      // of any that is waited for
 	begun := 0
 	begin := func() {
 		t := order[begun]
@@ -100,7 +100,7 @@ func (s *slotSet) race(ctx context.Context, order []Transport, index int) (reach
 }
 
 // won notes what became of a race, and has the sessions end that come second.
-func (s *slotSet) won(t Transport, waiting map[Transport]time.Time, results <-chan attempt) {
+func (s *slotSet) won(t channel.Transport, waiting map[channel.Transport]time.Time, results <-chan attempt) {
 	late := len(waiting)
 	s.owner.work.Go(func() {
 		for range late {
@@ -162,7 +162,7 @@ func Hints(failed []TransportFailure) string {
 }
 
 // seekBetter tries the transports that are preferred to t now and then, until one of them leads to the instance.
-func (s *slotSet) seekBetter(ctx context.Context, t Transport, index int, found chan<- reached, log *slog.Logger) {
+func (s *slotSet) seekBetter(ctx context.Context, t channel.Transport, index int, found chan<- reached, log *slog.Logger) {
 	better := s.better(t)
 	if len(better) == 0 {
 		return
@@ -179,7 +179,7 @@ func (s *slotSet) seekBetter(ctx context.Context, t Transport, index int, found 
 }
 
 // try makes a session by one transport: connected, both sides proven, welcomed, and by the instance that is meant.
-func (s *slotSet) try(ctx context.Context, t Transport, index int, progress func()) (*channel.Session, error) {
+func (s *slotSet) try(ctx context.Context, t channel.Transport, index int, progress func()) (*channel.Session, error) {
 	own, err := s.owner.certs.wait(ctx)
 	if err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func (s *slotSet) try(ctx context.Context, t Transport, index int, progress func
 }
 
 // round is the transports that are tried together, after so many rounds that failed.
-func (s *slotSet) round(failed int) []Transport {
+func (s *slotSet) round(failed int) []channel.Transport {
 	order := s.order()
 	if failed%fullRound != 0 {
 		return order[:1]
@@ -212,7 +212,7 @@ func (s *slotSet) round(failed int) []Transport {
 }
 
 // order is the transports in the order in which a lost connection tries them: what worked last is the first.
-func (s *slotSet) order() []Transport {
+func (s *slotSet) order() []channel.Transport {
 	all := s.owner.agent.transports()
 	s.mu.Lock()
 	last := s.lastTransport
@@ -220,7 +220,7 @@ func (s *slotSet) order() []Transport {
 	if !slices.Contains(all, last) {
 		return all
 	}
-	order := []Transport{last}
+	order := []channel.Transport{last}
 	for _, t := range all {
 		if t != last {
 			order = append(order, t)
@@ -230,18 +230,18 @@ func (s *slotSet) order() []Transport {
 }
 
 // better lists the transports that are preferred to t.
-func (s *slotSet) better(t Transport) []Transport {
+func (s *slotSet) better(t channel.Transport) []channel.Transport {
 	all := s.owner.agent.transports()
 	return all[:max(0, slices.Index(all, t))]
 }
 
-func (s *slotSet) failed(t Transport, err error) {
+func (s *slotSet) failed(t channel.Transport, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failures[t] = transportFailure{err, s.owner.inside.now()}
 }
 
-func (s *slotSet) succeeded(t Transport) {
+func (s *slotSet) succeeded(t channel.Transport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.failures, t)
@@ -250,15 +250,15 @@ func (s *slotSet) succeeded(t Transport) {
 
 // TransportFailure is why a transport that would be preferred is not in use.
 type TransportFailure struct {
-	Transport Transport `json:"transport"`
-	Address   string    `json:"address"`
-	Error     string    `json:"error"`
-	Hint      string    `json:"hint,omitempty"`
-	At        time.Time `json:"at"`
+	Transport channel.Transport `json:"transport"`
+	Address   string            `json:"address"`
+	Error     string            `json:"error"`
+	Hint      string            `json:"hint,omitempty"`
+	At        time.Time         `json:"at"`
 }
 
 // failuresLocked lists the failures of the transports that are preferred to the one in use, or of all when none is.
-func (s *slotSet) failuresLocked(inUse Transport) (out []TransportFailure) {
+func (s *slotSet) failuresLocked(inUse channel.Transport) (out []TransportFailure) {
 	for _, t := range s.owner.agent.transports() {
 		if t == inUse {
 			break

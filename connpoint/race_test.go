@@ -36,7 +36,7 @@ func TestSilentTransportsAreGivenUpSoon(t *testing.T) {
 			mu.Unlock()
 			return dial(ctx, network, address)
 		}
-		_, err := s.race(t.Context(), everyTransport, 0)
+		_, err := s.race(t.Context(), channel.Transports, 0)
 		if err == nil || !strings.Contains(err.Error(), "slot-port: ") || !strings.Contains(err.Error(), "websocket: ") {
 			t.Errorf("the error is %v; want each transport's", err)
 		}
@@ -72,7 +72,7 @@ func TestConnectedTransportHasMoreTime(t *testing.T) {
 			mu.Unlock()
 			return a, nil
 		})
-		if _, err := s.race(t.Context(), []Transport{SlotPort, SinglePort}, 0); err == nil {
+		if _, err := s.race(t.Context(), []channel.Transport{channel.SlotPort, channel.SinglePort}, 0); err == nil {
 			t.Error("a channel to nobody")
 		}
 		if len(began) != 2 || began[1] != 2*time.Second+nextAfter {
@@ -113,7 +113,7 @@ func TestRefusedTransportsAreGivenUpAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := raceSet(t, func(context.Context, string) (net.Conn, error) { return nil, errors.New("connection refused") })
 		start := time.Now()
-		if _, err := s.race(t.Context(), everyTransport, 0); err == nil || time.Since(start) != 0 {
+		if _, err := s.race(t.Context(), channel.Transports, 0); err == nil || time.Since(start) != 0 {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}
 		s.owner.work.Wait()
@@ -132,8 +132,8 @@ func raceSet(t *testing.T, dial func(ctx context.Context, address string) (net.C
 	// No bubble has the time of a certificate.
 	certs := &certificateSource{ready: make(chan struct{}), cert: &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
 	close(certs.ready)
-	s := &slotSet{owner: &channels{agent: a, inside: in, certs: certs}, failures: make(map[Transport]transportFailure), log: quietLogger(),
-		sessions: make(map[*channel.Session]Transport), applied: make(map[string]channel.Applied), up: make(chan struct{}),
+	s := &slotSet{owner: &channels{agent: a, inside: in, certs: certs}, failures: make(map[channel.Transport]transportFailure), log: quietLogger(),
+		sessions: make(map[*channel.Session]channel.Transport), applied: make(map[string]channel.Applied), up: make(chan struct{}),
 		aim: aim{gateway: signed.Gateway{Name: "gw", Address: "gw.test", ServicePort: 443}, instance: signed.GatewayInstance{ID: "i", ChannelPort: 10124}}}
 	trust, err := newServiceTrust(signed.Gateway{ServiceName: testService, ServiceCAs: [][]byte{ca.cert.Raw}})
 	if err != nil {
@@ -168,7 +168,7 @@ func TestChannelsReturnToTheBetterTransport(t *testing.T) {
 	}
 	run(t, a)
 	await(t, "two connections by the devices' port", func() bool { return i.connections() == 2 && connected(a) == 2 })
-	if got, st := transportOf(a); got != SinglePort || len(st.Better) != 1 || !strings.Contains(st.Better[0].Error, "the firewall says no") {
+	if got, st := transportOf(a); got != channel.SinglePort || len(st.Better) != 1 || !strings.Contains(st.Better[0].Error, "the firewall says no") {
 		t.Errorf("status says %+v", st)
 	}
 	done, stop := s.keepAsking(i)
@@ -177,14 +177,14 @@ func TestChannelsReturnToTheBetterTransport(t *testing.T) {
 	before := tries.Load()
 	await(t, "tries of the better transport", func() bool { return tries.Load() >= before+4 })
 	more(t, done)
-	if got, _ := transportOf(a); got != SinglePort {
+	if got, _ := transportOf(a); got != channel.SinglePort {
 		t.Errorf("transport %q while the better one is closed", got)
 	}
 	opened := time.Now()
 	open.Store(true)
 	await(t, "the better transport", func() bool {
 		got, st := transportOf(a)
-		return got == SlotPort && st.Connected == 2 && i.connections() == 2
+		return got == channel.SlotPort && st.Connected == 2 && i.connections() == 2
 	})
 	t.Logf("back on the slot's port after %s, with tries every %s", time.Since(opened).Round(time.Millisecond), a.ReturnEvery)
 	more(t, done)
@@ -196,14 +196,14 @@ func TestChannelsReturnToTheBetterTransport(t *testing.T) {
 // What worked last is the first to be tried when a connection is lost.
 func TestRedialBeginsWithWhatWorkedLast(t *testing.T) {
 	s := raceSet(t, nil)
-	if got := s.order(); !slices.Equal(got, everyTransport) {
+	if got := s.order(); !slices.Equal(got, channel.Transports) {
 		t.Errorf("the first order is %v", got)
 	}
-	s.succeeded(WebSocket)
-	if got := s.order(); !slices.Equal(got, []Transport{WebSocket, SlotPort, SinglePort}) {
+	s.succeeded(channel.WebSocket)
+	if got := s.order(); !slices.Equal(got, []channel.Transport{channel.WebSocket, channel.SlotPort, channel.SinglePort}) {
 		t.Errorf("after a WebSocket the order is %v", got)
 	}
-	if got := s.better(WebSocket); !slices.Equal(got, []Transport{SlotPort, SinglePort}) {
+	if got := s.better(channel.WebSocket); !slices.Equal(got, []channel.Transport{channel.SlotPort, channel.SinglePort}) {
 		t.Errorf("better than a WebSocket are %v", got)
 	}
 }
@@ -219,7 +219,7 @@ func TestRaceThatIsOverBeginsNothing(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), nextAfter/2)
 		defer cancel()
-		if _, err := s.race(ctx, everyTransport, 0); err == nil || dials.Load() != 1 {
+		if _, err := s.race(ctx, channel.Transports, 0); err == nil || dials.Load() != 1 {
 			t.Errorf("%d transports were begun, %v", dials.Load(), err)
 		}
 		s.owner.work.Wait()
@@ -236,12 +236,12 @@ func TestHintsSayWhichTransportTheyAreFor(t *testing.T) {
 			return nil, causeway.WithHint(errors.Join(errors.New("403"), errors.New("closed")), "open the port")
 		})
 		for _, tt := range []struct {
-			order      []Transport
+			order      []channel.Transport
 			said, hint string
 		}{
-			{everyTransport, "slot-port: 403, closed; single-port: 502; websocket: 502", "slot-port: open the port; single-port, websocket: start the gateway"},
-			{[]Transport{SlotPort}, "slot-port: 403, closed", "open the port"},
-			{[]Transport{WebSocket, SinglePort}, "websocket: 502; single-port: 502", "start the gateway"},
+			{channel.Transports, "slot-port: 403, closed; single-port: 502; websocket: 502", "slot-port: open the port; single-port, websocket: start the gateway"},
+			{[]channel.Transport{channel.SlotPort}, "slot-port: 403, closed", "open the port"},
+			{[]channel.Transport{channel.WebSocket, channel.SinglePort}, "websocket: 502; single-port: 502", "start the gateway"},
 		} {
 			_, err := s.race(t.Context(), tt.order, 0)
 			if err == nil || err.Error() != tt.said || causeway.Hint(err) != tt.hint {

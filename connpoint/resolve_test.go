@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -134,7 +135,7 @@ func TestNameIsLookedUpAtEveryDial(t *testing.T) {
 // All transports reach an IPv6 literal, however it is written.
 func TestTransportsReachIPv6Literals(t *testing.T) {
 	for _, literal := range []string{"::1", "[::1]"} {
-		for _, transport := range everyTransport {
+		for _, transport := range channel.Transports {
 			t.Run(literal+" "+string(transport), func(t *testing.T) {
 				s := newSite(t, okServer(t))
 				s.listen = "[::1]:0"
@@ -144,7 +145,7 @@ func TestTransportsReachIPv6Literals(t *testing.T) {
 				s.doc.Gateways = []signed.Gateway{g}
 				s.publish()
 				a := s.agent()
-				a.Transports = []Transport{transport}
+				a.Transports = []channel.Transport{transport}
 				run(t, a)
 				await(t, "two connections", func() bool { return i.connections() == 2 })
 				if d, err := s.exchange(i, "GET", "/app/x", nil, true); err != nil || !strings.HasPrefix(d.head, "HTTP/1.1 200") {
@@ -173,7 +174,7 @@ func TestRedialsOfManyAreNoHerd(t *testing.T) {
 				dials[int(time.Since(start)/(100*time.Millisecond))]++
 				return nil, net.ErrClosed
 			})
-			s.owner.agent.Transports = []Transport{SlotPort}
+			s.owner.agent.Transports = []channel.Transport{channel.SlotPort}
 			sets = append(sets, s)
 			s.owner.work.Go(func() { s.keep(ctx, 0) })
 		}

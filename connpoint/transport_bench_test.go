@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
 // BenchmarkTransports carries bodies both ways at once; what differs is the way between the two ends.
 func BenchmarkTransports(b *testing.B) {
-	for _, transport := range everyTransport {
+	for _, transport := range channel.Transports {
 		for _, size := range []int{0, 8 << 20} {
 			name := string(transport) + "/small"
 			if size > 0 {
@@ -23,7 +24,7 @@ func BenchmarkTransports(b *testing.B) {
 				s.doc.Gateways = []signed.Gateway{g}
 				s.publish()
 				a := s.agent()
-				a.Logger, a.Transports = quietLogger(), []Transport{transport}
+				a.Logger, a.Transports = quietLogger(), []channel.Transport{transport}
 				run(b, a)
 				await(b, "two connections", func() bool { return i.connections() == 2 })
 				body := bytes.Repeat([]byte{'x'}, size)

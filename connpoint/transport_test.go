@@ -137,7 +137,7 @@ func (l *onceListener) Close() error   { return nil }
 func (l *onceListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // transportOf is the transport of the only slot.
-func transportOf(a *Agent) (Transport, ChannelStatus) {
+func transportOf(a *Agent) (channel.Transport, ChannelStatus) {
 	all := a.Status().Channels
 	if len(all) == 0 {
 		return "", ChannelStatus{}
@@ -149,7 +149,7 @@ func transportOf(a *Agent) (Transport, ChannelStatus) {
 func connected(a *Agent) int { _, st := transportOf(a); return st.Connected }
 
 func TestEachTransportCarriesChannels(t *testing.T) {
-	for _, transport := range everyTransport {
+	for _, transport := range channel.Transports {
 		t.Run(string(transport), func(t *testing.T) {
 			s := newSite(t, echoServer(t).URL)
 			i := s.newInstance(3, "i-1", s.ca, testService)
@@ -159,7 +159,7 @@ func TestEachTransportCarriesChannels(t *testing.T) {
 			s.doc.Gateways = []signed.Gateway{g}
 			s.publish()
 			a := s.agent()
-			a.Transports = []Transport{transport}
+			a.Transports = []channel.Transport{transport}
 			stop := run(t, a)
 			await(t, "two connections", func() bool { return i.connections() == 2 && connected(a) == 2 })
 			if got, st := transportOf(a); got != transport || len(st.Better) != 0 || st.Address != (aim{gateway: g, instance: g.Instances[0]}).place(transport) {
@@ -174,7 +174,7 @@ func TestEachTransportCarriesChannels(t *testing.T) {
 			}
 			stop()
 			await(t, "the end of the connections", func() bool { return i.connections() == 0 })
-			if transport == WebSocket && !slices.Contains(f.asked, fmt.Sprintf("/causeway-channel/1/3 of %s:%d", testService, f.port())) {
+			if transport == channel.WebSocket && !slices.Contains(f.asked, fmt.Sprintf("/causeway-channel/1/3 of %s:%d", testService, f.port())) {
 				t.Errorf("asked for %q", f.asked)
 			}
 		})
@@ -193,7 +193,7 @@ func TestMiddleBoxMayEndTheTLSAroundTheWebSocketOnly(t *testing.T) {
 		s.doc.Gateways = []signed.Gateway{g}
 		s.publish()
 		a := s.agent()
-		a.Transports = []Transport{SinglePort, WebSocket}
+		a.Transports = []channel.Transport{channel.SinglePort, channel.WebSocket}
 		if trusted {
 			a.ExtraCAs = x509.NewCertPool()
 			a.ExtraCAs.AddCert(box.cert)
@@ -206,29 +206,13 @@ func TestMiddleBoxMayEndTheTLSAroundTheWebSocketOnly(t *testing.T) {
 		}
 		await(t, "two connections", func() bool { return i.connections() == 2 && connected(a) == 2 })
 		got, st := transportOf(a)
-		if got != WebSocket || len(st.Better) != 1 || st.Better[0].Transport != SinglePort || !strings.Contains(st.Better[0].Error, "TLS") {
+		if got != channel.WebSocket || len(st.Better) != 1 || st.Better[0].Transport != channel.SinglePort || !strings.Contains(st.Better[0].Error, "TLS") {
 			t.Errorf("status says %+v, want a WebSocket because TLS ends elsewhere", st)
 		}
 		if text := s.log(); !strings.Contains(text, "channel up by a lesser transport") || !strings.Contains(text, "single-port: ") {
 			t.Error("the log does not say why the better transport is not in use")
 		}
 		stop()
-	}
-}
-
-func TestTransportsAreRead(t *testing.T) {
-	for _, list := range [][]string{nil, {"auto"}} {
-		if got, err := ParseTransports(list); err != nil || !slices.Equal(got, everyTransport) {
-			t.Errorf("%v: %v, %v", list, got, err)
-		}
-	}
-	if got, err := ParseTransports([]string{"websocket", "slot-port"}); err != nil || !slices.Equal(got, []Transport{WebSocket, SlotPort}) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, bad := range [][]string{{"tcp"}, {"auto", "websocket"}, {"websocket", "websocket"}, {""}} {
-		if _, err := ParseTransports(bad); err == nil || causeway.Hint(err) == "" {
-			t.Errorf("%v: error %v without a hint", bad, err)
-		}
 	}
 }
 
@@ -244,10 +228,10 @@ func TestPlacesOfAllKinds(t *testing.T) {
 		{"[2001:db8::1]", "[::1]", 443, "[::1]:10127", "[::1]:443"},
 	} {
 		a := aim{signed.Gateway{Address: tt.gateway, ServicePort: tt.port}, signed.GatewayInstance{Slot: 3, Address: tt.instance, ChannelPort: 10127}}
-		if got := a.place(SlotPort); got != tt.slot {
+		if got := a.place(channel.SlotPort); got != tt.slot {
 			t.Errorf("slot port at %q, want %q", got, tt.slot)
 		}
-		for _, other := range []Transport{SinglePort, WebSocket} {
+		for _, other := range []channel.Transport{channel.SinglePort, channel.WebSocket} {
 			if got := a.place(other); got != tt.single {
 				t.Errorf("%s at %q, want %q", other, got, tt.single)
 			}
@@ -313,7 +297,7 @@ func (p *testProxy) tunnelled() []string {
 
 func TestEachTransportGoesThroughAProxy(t *testing.T) {
 	for _, secure := range []bool{false, true} {
-		for _, transport := range everyTransport {
+		for _, transport := range channel.Transports {
 			t.Run(fmt.Sprintf("%s, TLS to the proxy %v", transport, secure), func(t *testing.T) {
 				s := newSite(t, okServer(t))
 				i := s.newInstance(2, "i-1", s.ca, testService)
@@ -324,7 +308,7 @@ func TestEachTransportGoesThroughAProxy(t *testing.T) {
 				s.publish()
 				p := newTestProxy(t, secure, func(a string) string { return strings.Replace(a, "gw.test", "127.0.0.1", 1) })
 				a := s.agent()
-				a.Transports = []Transport{transport}
+				a.Transports = []channel.Transport{transport}
 				a.Proxy = &Proxy{URL: strings.Replace(p.URL, "127.0.0.1", "example.com", 1), Credentials: func() (string, string, error) { return "cp", "right", nil }}
 				a.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 					if !strings.HasPrefix(address, "example.com:") {
@@ -406,7 +390,7 @@ func TestProxyThatNeverAnswersIsGivenUp(t *testing.T) {
 		})
 		s.owner.agent.Proxy = &Proxy{URL: "http://proxy.test:3128"}
 		start := time.Now()
-		_, err := s.race(t.Context(), []Transport{SlotPort}, 0)
+		_, err := s.race(t.Context(), []channel.Transport{channel.SlotPort}, 0)
 		if err == nil || !strings.Contains(err.Error(), "no answer in time") || time.Since(start) != dialTimeout {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}

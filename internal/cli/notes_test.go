@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/connpoint"
 )
 
@@ -24,10 +25,10 @@ func TestTooManyInstancesAreNoted(t *testing.T) {
 }
 
 func TestLesserTransportsAreNoted(t *testing.T) {
-	better := []connpoint.TransportFailure{{Transport: connpoint.SlotPort, Address: "gw.test:10124", Error: "i/o\ntimeout", Hint: "open the port"}}
+	better := []connpoint.TransportFailure{{Transport: channel.SlotPort, Address: "gw.test:10124", Error: "i/o\ntimeout", Hint: "open the port"}}
 	notes := transportNotes("cp-1", connpoint.Status{Channels: []connpoint.ChannelStatus{
-		{Slot: 0, Transport: connpoint.SlotPort},
-		{Slot: 1, Transport: connpoint.WebSocket, Better: better},
+		{Slot: 0, Transport: channel.SlotPort},
+		{Slot: 1, Transport: channel.WebSocket, Better: better},
 		{Slot: 2, Better: better},
 	}})
 	want := []string{

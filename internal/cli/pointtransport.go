@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/connpoint"
 )
 
@@ -127,7 +128,7 @@ func (c *transportConfig) check(path string, getenv func(string) string) error {
 			errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %w", where, err)}, "%s", causeway.Hint(err)))
 		}
 	}
-	_, err := connpoint.ParseTransports(c.Transports)
+	_, err := channel.ParseTransports(c.Transports)
 	wrong(c.where(path, "transports"), err)
 	if c.Proxy == "" || c.Proxy == proxyNone {
 		for field, value := range map[string]string{"proxy_credentials_file": c.ProxyCredentialsFile, "no_proxy": c.NoProxy} {
@@ -210,7 +211,7 @@ func readCredentials(file string) (user, password string, err error) {
 
 // apply gives the settings to the agent.
 func (c *transportConfig) apply(a *connpoint.Agent, path string, getenv func(string) string) (err error) {
-	if a.Transports, err = connpoint.ParseTransports(c.Transports); err != nil {
+	if a.Transports, err = channel.ParseTransports(c.Transports); err != nil {
 		return err
 	}
 	a.Proxy, a.ReturnEvery = c.proxy(getenv), time.Duration(c.ReturnInterval)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/connpoint"
 )
 
@@ -23,12 +24,12 @@ func TestTransportSettingsOfAFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	for _, tt := range []struct {
 		text string
-		want []connpoint.Transport
+		want []channel.Transport
 	}{
-		{"transports: auto", []connpoint.Transport{connpoint.SlotPort, connpoint.SinglePort, connpoint.WebSocket}},
-		{"transports: websocket", []connpoint.Transport{connpoint.WebSocket}},
-		{"transports: single-port, websocket", []connpoint.Transport{connpoint.SinglePort, connpoint.WebSocket}},
-		{"transports: [websocket, slot-port]", []connpoint.Transport{connpoint.WebSocket, connpoint.SlotPort}},
+		{"transports: auto", []channel.Transport{channel.SlotPort, channel.SinglePort, channel.WebSocket}},
+		{"transports: websocket", []channel.Transport{channel.WebSocket}},
+		{"transports: single-port, websocket", []channel.Transport{channel.SinglePort, channel.WebSocket}},
+		{"transports: [websocket, slot-port]", []channel.Transport{channel.WebSocket, channel.SlotPort}},
 	} {
 		if err := os.WriteFile(file, []byte("site: s\n"+tt.text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
