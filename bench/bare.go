@@ -85,7 +85,7 @@ func bareGatewayServer(args []string) error {
 		failed <- accept(*channels, func(c net.Conn) {
 			conn := tls.Server(channel.Batched(c), ends)
 			if conn.Handshake() == nil {
-				_ = front.pool.Serve(context.Background(), conn) // the connector says how it ended
+				_ = front.pool.Serve(context.Background(), conn, channel.SlotPort) // the connector says how it ended
 			}
 			c.Close()
 		})

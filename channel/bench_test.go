@@ -68,7 +68,7 @@ func benchPool(b *testing.B, h handlerFunc) *Pool {
 		cp, gw := tlsPair(b)
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{}, 2)
-		go func() { _ = p.Serve(ctx, gw); ended <- struct{}{} }()
+		go func() { _ = p.Serve(ctx, gw, SlotPort); ended <- struct{}{} }()
 		s, _, err := Connect(ctx, cp, Hello{ConnectionPoint: "cp", Index: i}, SessionConfig{})
 		if err != nil {
 			b.Fatal(err)

@@ -45,7 +45,7 @@ func (b *bulkBed) run(t *testing.T) {
 			b.mu.Lock()
 			b.dials = append(b.dials, cp)
 			b.mu.Unlock()
-			work.Go(func() { _ = b.pool.Serve(ctx, gw) })
+			work.Go(func() { _ = b.pool.Serve(ctx, gw, SlotPort) })
 			return cp, Hello{ConnectionPoint: "cp", Slot: 3}, nil
 		})
 	})
@@ -398,7 +398,7 @@ func bulkHello(t *testing.T, b *bed, h Hello) (*link, Welcome, error) {
 	t.Helper()
 	cp, gw := tcpPair(t)
 	ended := make(chan struct{})
-	go func() { _ = b.pool.Serve(t.Context(), gw); close(ended) }()
+	go func() { _ = b.pool.Serve(t.Context(), gw, SlotPort); close(ended) }()
 	t.Cleanup(func() { _ = cp.Close(); <-ended })
 	l := newLink(cp, b.pool.cfg.Logger, newBudget(0), 0, 0)
 	h.MinVersion, h.MaxVersion, h.Plane = minVersion, maxVersion, PlaneBulk
@@ -546,7 +546,7 @@ func TestBulkConnectionsGoWhenNobodyAsksForThem(t *testing.T) {
 		work.Go(func() {
 			b.Run(ctx, func(context.Context) (net.Conn, Hello, error) {
 				cp, gw := net.Pipe()
-				work.Go(func() { _ = pool.Serve(ctx, gw) })
+				work.Go(func() { _ = pool.Serve(ctx, gw, SlotPort) })
 				return cp, Hello{ConnectionPoint: "cp", Slot: 3}, nil
 			})
 		})

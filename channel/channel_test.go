@@ -88,7 +88,7 @@ func (b *bed) joinAs(cp, gw net.Conn, hello Hello, h handlerFunc, cfg SessionCon
 	b.t.Helper()
 	gctx, gcancel := context.WithCancel(b.t.Context())
 	p := &peer{served: make(chan error, 1), gateway: make(chan error, 1), raw: cp}
-	go func() { p.gateway <- b.pool.Serve(gctx, gw) }()
+	go func() { p.gateway <- b.pool.Serve(gctx, gw, SlotPort) }()
 	s, w, err := Connect(b.t.Context(), cp, hello, cfg)
 	if err != nil {
 		gcancel()
@@ -690,7 +690,7 @@ func TestDrainOfAnInstanceTellsConnectionPoints(t *testing.T) {
 	}
 	cp, gw := tcpPair(t)
 	served := make(chan error, 1)
-	go func() { served <- b.pool.Serve(t.Context(), gw) }()
+	go func() { served <- b.pool.Serve(t.Context(), gw, SlotPort) }()
 	if _, _, err := Connect(t.Context(), cp, Hello{ConnectionPoint: "cp-2"}, SessionConfig{}); err == nil {
 		t.Error("a leaving instance admitted a new channel")
 	}
@@ -701,7 +701,7 @@ func TestDocumentsGoAheadOfTheHello(t *testing.T) {
 	b := newBed(t, PoolConfig{})
 	cp, gw := tcpPair(t)
 	served := make(chan error, 1)
-	go func() { served <- b.pool.Serve(t.Context(), gw) }()
+	go func() { served <- b.pool.Serve(t.Context(), gw, SlotPort) }()
 	var mu sync.Mutex
 	var applied []Applied
 	doc := bytes.Repeat([]byte("d"), 100_000)
@@ -729,7 +729,7 @@ func TestRefusedHelloTellsItsCode(t *testing.T) {
 	b.keep.refuse = causeway.Refuse(causeway.CodeForbidden, "unknown connection point cp-9 of an inside name")
 	cp, gw := tcpPair(t)
 	served := make(chan error, 1)
-	go func() { served <- b.pool.Serve(t.Context(), gw) }()
+	go func() { served <- b.pool.Serve(t.Context(), gw, SlotPort) }()
 	_, _, err := Connect(t.Context(), cp, Hello{ConnectionPoint: "cp-9"}, SessionConfig{})
 	if got := codeOf(t, err); got != causeway.CodeForbidden {
 		t.Errorf("code %v", got)

@@ -204,7 +204,7 @@ func FuzzPool(f *testing.F) {
 		p := NewPool(PoolConfig{Gatekeeper: &keeper{}, Logger: slog.New(slog.DiscardHandler)})
 		cp, gw := net.Pipe()
 		served := make(chan error, 1)
-		go func() { served <- p.Serve(t.Context(), gw) }()
+		go func() { served <- p.Serve(t.Context(), gw, SlotPort) }()
 		l := newLink(cp, slog.New(slog.DiscardHandler), newBudget(0), time.Hour, time.Second)
 		if err := l.sendHello(Hello{MinVersion: 1, MaxVersion: 1, ConnectionPoint: "cp"}); err != nil {
 			t.Fatal(err)

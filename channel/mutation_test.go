@@ -134,7 +134,7 @@ func (b *bed) sayHello(t *testing.T, h Hello) (cp net.Conn, served chan error) {
 	t.Helper()
 	cp, gw := tlsPair(t)
 	served = make(chan error, 1)
-	go func() { served <- b.pool.Serve(t.Context(), gw) }()
+	go func() { served <- b.pool.Serve(t.Context(), gw, SlotPort) }()
 	l := newLink(cp, slog.New(slog.DiscardHandler), newBudget(0), time.Hour, time.Minute)
 	if err := l.sendHello(h); err != nil {
 		t.Fatal(err)

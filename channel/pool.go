@@ -62,6 +62,7 @@ type channelSet struct {
 type gatewayLink struct {
 	*link
 	hello    Hello
+	by       Transport
 	set      *channelSet
 	requests atomic.Uint64
 	busy     atomic.Int64 // exchanges under way
@@ -94,9 +95,9 @@ func NewPool(cfg PoolConfig) *Pool {
 }
 
 // Serve runs one connection from a connection point whose TLS handshake is done (wrap the raw connection in
-// Batched below TLS), from hello to loss, which is its error. When it returns, the connection is closed and every
-// goroutine of it is gone.
-func (p *Pool) Serve(ctx context.Context, conn net.Conn) error {
+// Batched below TLS), from hello to loss, which is its error. by is the way it came, for the status. When Serve
+// returns, the connection is closed and every goroutine of it is gone.
+func (p *Pool) Serve(ctx context.Context, conn net.Conn, by Transport) error {
 	l := &gatewayLink{link: newLink(conn, p.cfg.Logger, p.cfg.Memory.b, p.cfg.PingEvery, p.cfg.DeadAfter), principals: map[*Principal]struct{}{},
 		maxPrincipals: maxToldPrincipals, maxTold: maxToldBytes}
 	stop := context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })
@@ -116,7 +117,7 @@ func (p *Pool) Serve(ctx context.Context, conn net.Conn) error {
 	if h.Plane == PlaneBulk {
 		return p.serveBulk(ctx, l.link, h, w)
 	}
-	l.hello = h
+	l.hello, l.by = h, by
 	if err := errors.Join(conn.SetReadDeadline(time.Time{}), l.sendJSON(frameWelcome, w)); err != nil {
 		l.fail(err)
 		return err
@@ -330,7 +331,8 @@ func (p *Pool) Ready() bool { return len(*p.open.Load()) > 0 }
 type SetStatus struct {
 	ConnectionPoint causeway.ConnectionPointID `json:"connection_point"`
 	Connections     int                        `json:"connections"`
-	Since           time.Time                  `json:"since"` // of the oldest unbroken presence
+	Transports      map[Transport]int          `json:"transports,omitempty"` // connections, by the way they came
+	Since           time.Time                  `json:"since"`                // of the oldest unbroken presence
 	RoundTrip       time.Duration              `json:"round_trip_ns"`
 	Streams         int                        `json:"streams"`
 	Requests        uint64                     `json:"requests"`
@@ -351,7 +353,7 @@ func (p *Pool) Status() []SetStatus {
 	var out []SetStatus
 	for _, set := range p.sets {
 		st := SetStatus{ConnectionPoint: set.id, Connections: len(set.all), Since: set.since, Dials: set.redials,
-			Requests: set.requests, BytesIn: set.bytesIn, BytesOut: set.bytesOut, CreditStalls: set.stalls}
+			Transports: make(map[Transport]int), Requests: set.requests, BytesIn: set.bytesIn, BytesOut: set.bytesOut, CreditStalls: set.stalls}
 		for _, l := range set.all {
 			st.RoundTrip = max(st.RoundTrip, l.roundTrip())
 			st.Streams += l.inFlight()
@@ -361,6 +363,7 @@ func (p *Pool) Status() []SetStatus {
 			st.CreditStalls += l.stalls.Load()
 			st.QueuedBytes += l.queued()
 			st.Software = l.hello.Software
+			st.Transports[l.by]++
 		}
 		var bulkIn, bulkOut uint64
 		st.BulkConnections, st.BulkUsed, bulkIn, bulkOut = set.bulk.figures()

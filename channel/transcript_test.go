@@ -240,7 +240,7 @@ func TestRecordTranscript(t *testing.T) {
 	passing.Go(func() { pass(byConnectionPoint, gwFar, cpFar) })
 	passing.Go(func() { pass(byGateway, cpFar, gwFar) })
 	served := make(chan error, 2)
-	go func() { served <- b.pool.Serve(t.Context(), gw) }()
+	go func() { served <- b.pool.Serve(t.Context(), gw, SlotPort) }()
 	applied := make(chan Applied, 9)
 	s, _, err := Connect(t.Context(), cp, transcriptHello(), SessionConfig{OnApplied: func(a Applied) { applied <- a }})
 	if err != nil {
@@ -620,7 +620,7 @@ func TestConnectionPointOfVersion1IsUnderstood(t *testing.T) {
 			r := newReplay(t, cp, byConnectionPoint)
 			change(r)
 			served := make(chan error, 1)
-			go func() { served <- b.pool.Serve(t.Context(), gw) }()
+			go func() { served <- b.pool.Serve(t.Context(), gw, SlotPort) }()
 			var work sync.WaitGroup
 			work.Go(r.listen)
 			played := make(chan struct{})

@@ -37,7 +37,7 @@ func answerTo(t *testing.T, first []byte) frame {
 	b := newBed(t, PoolConfig{})
 	cp, gw := tcpPair(t)
 	served := make(chan error, 1)
-	go func() { served <- b.pool.Serve(t.Context(), gw) }()
+	go func() { served <- b.pool.Serve(t.Context(), gw, SlotPort) }()
 	defer func() { cp.Close(); <-served }()
 	if _, err := cp.Write(first); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestAnUnknownFrameBeforeTheHelloEndsTheConnection(t *testing.T) {
 	cp, gw := net.Pipe()
 	defer cp.Close()
 	go func() { _, _ = cp.Write(frame{frameHeader{typ: 0x3f}, nil}.bytes()) }()
-	if err := b.pool.Serve(t.Context(), gw); !errors.Is(err, errProtocol) {
+	if err := b.pool.Serve(t.Context(), gw, SlotPort); !errors.Is(err, errProtocol) {
 		t.Errorf("served until %v", err)
 	}
 	if _, err := connectTo(t, frame{frameHeader{typ: 0x3f}, nil}.bytes()); !errors.Is(err, errProtocol) {

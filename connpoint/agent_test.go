@@ -156,7 +156,7 @@ func (s *site) newInstance(slot causeway.Slot, id causeway.InstanceID, ca *testC
 				defer raw.Close()
 				c := tls.Server(channel.Batched(raw), config)
 				if c.HandshakeContext(ctx) == nil {
-					_ = cmp.Or(i.next.Load(), i.pool).Serve(ctx, c)
+					_ = cmp.Or(i.next.Load(), i.pool).Serve(ctx, c, channel.SlotPort)
 				}
 			})
 		}

@@ -19,6 +19,7 @@ var (
 	descWanted    = prometheus.NewDesc("causeway_connpoint_channel_connections_wanted", "Connections there should be to a gateway instance.", []string{"gateway", "slot"}, nil)
 	descRedials   = prometheus.NewDesc("causeway_connpoint_channel_redials_total", "Times a connection to a gateway instance was lost or not made.", []string{"gateway", "slot"}, nil)
 	descTransport = prometheus.NewDesc("causeway_connpoint_channel_transport", "1 for the transport by which a gateway instance is reached, 0 for the others.", []string{"gateway", "slot", "transport"}, nil)
+	descProxied   = prometheus.NewDesc("causeway_connpoint_channel_proxied", "1 while a gateway instance is reached through a proxy.", []string{"gateway", "slot"}, nil)
 	descRoundTrip = prometheus.NewDesc("causeway_connpoint_channel_round_trip_seconds", "Last round trip to a gateway instance, the longest of its connections.", []string{"gateway", "slot"}, nil)
 	descStreams   = prometheus.NewDesc("causeway_connpoint_channel_streams", "Requests of a gateway instance under way.", []string{"gateway", "slot"}, nil)
 	descQueued    = prometheus.NewDesc("causeway_connpoint_channel_queued_bytes", "Output to a gateway instance that waits behind what is being written.", []string{"gateway", "slot"}, nil)
@@ -45,7 +46,7 @@ var (
 type collector struct{ agent *Agent }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descTransport, descRoundTrip, descStreams, descQueued, descCarried,
+	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descTransport, descProxied, descRoundTrip, descStreams, descQueued, descCarried,
 		descChannel, descStalls, descBulk, descMoved, descRequests, descFailed, descInFlight, descBytes,
 		descServer, descReachable, descDocument, descIssued, descValid, descExpiry, descMemory, descBudget} {
 		ch <- d
@@ -71,6 +72,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			}
 			gauge(descTransport, inUse, gateway, slot, string(t))
 		}
+		proxied := 0.0
+		if s.Connected > 0 && s.Proxy != "" {
+			proxied = 1
+		}
+		gauge(descProxied, proxied, gateway, slot)
 		gauge(descRoundTrip, s.RoundTrip.Seconds(), gateway, slot)
 		gauge(descStreams, float64(s.Streams), gateway, slot)
 		gauge(descQueued, float64(s.QueuedBytes), gateway, slot)

@@ -96,7 +96,7 @@ func (f *front) serve(ctx context.Context, raw net.Conn) {
 		return
 	}
 	if c.ConnectionState().NegotiatedProtocol == proto {
-		_ = f.i.pool.Serve(ctx, c)
+		_ = f.i.pool.Serve(ctx, c, channel.SlotPort)
 		return
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(f.webSocket), BaseContext: func(net.Listener) context.Context { return ctx }}
@@ -119,7 +119,7 @@ func (f *front) webSocket(w http.ResponseWriter, r *http.Request) {
 	defer ws.CloseNow()
 	c := tls.Server(websocket.NetConn(r.Context(), ws, websocket.MessageBinary), f.i.config)
 	if c.HandshakeContext(r.Context()) == nil {
-		_ = f.i.pool.Serve(r.Context(), c)
+		_ = f.i.pool.Serve(r.Context(), c, channel.SlotPort)
 	}
 }
 

@@ -71,6 +71,15 @@ func TestUpTakesChannelsOnTheDevicesPort(t *testing.T) {
 				}
 				return statusOf(t, dir).connected(3, transport)
 			})
+			eventually(t, 30*time.Second, "gateways that know how their channels came", func() bool {
+				by := 0.0
+				s.scrape().each("causeway_gateway_channel_transport_connections", func(labels map[string]string, n float64) {
+					if labels["transport"] == transport {
+						by += n
+					}
+				})
+				return by == 2*3
+			})
 			// It alone carries requests while the one that `up` started stands still.
 			s.reread(t)
 			own := s.ConnectionPoints[0].PID
@@ -165,6 +174,11 @@ func (o *outerSite) connect(t *testing.T, flags ...string) *process {
 
 // status asks the connection point, whose socket is a file.
 func (o *outerSite) status(t *testing.T) pointStatus { return statusOf(t, o.point) }
+
+// metrics asks the gateway of a slot.
+func (o *outerSite) metrics(t *testing.T, slot int) string {
+	return run(t, command(t, "curl", "--silent", "--unix-socket", filepath.Join(o.dir, fmt.Sprint("gateway-", slot), "run.sock"), "http://role/metrics")).stdout
+}
 
 // served asks every instance as a device does.
 func (o *outerSite) served(t *testing.T) bool {
@@ -459,13 +473,18 @@ func TestBalancedPortFindsTheInstance(t *testing.T) {
 	for _, transport := range []string{"single-port", "websocket"} {
 		point := o.connect(t, "--transport", transport)
 		eventually(t, 30*time.Second, "channels to both instances by "+transport, func() bool { return o.status(t).connected(2, transport) })
+		for slot := range o.gateways {
+			want := `causeway_gateway_channel_transport_connections{connection_point="cp-1",transport="` + transport + `"} 2`
+			if metrics := o.metrics(t, slot); !strings.Contains(metrics, want+"\n") {
+				t.Errorf("the gateway of slot %d does not know how its channels came, want %s", slot, want)
+			}
+		}
 		eventually(t, 30*time.Second, "requests to both", func() bool { return o.served(t) })
 		point.stop(t)
 	}
 	passed := 0
 	for slot := range o.gateways {
-		metrics := run(t, command(t, "curl", "--silent", "--unix-socket", filepath.Join(o.dir, fmt.Sprint("gateway-", slot), "run.sock"), "http://role/metrics")).stdout
-		for line := range strings.Lines(metrics) {
+		for line := range strings.Lines(o.metrics(t, slot)) {
 			if n := 0; strings.HasPrefix(line, `causeway_gateway_channel_handshakes_total{result="passed"}`) {
 				if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &n); err != nil {
 					t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
 const (
@@ -169,8 +170,28 @@ func (g *channelGate) stranger() (release func(), ok bool) {
 	}), true
 }
 
+// passedOn is the transport of a connection that another instance joined to this one. Two are passed on: which one it
+// is, its handshake tells.
+const passedOn channel.Transport = ""
+
+// cameBy is the way of a connection that came to the channel listener. It goes by where the connection comes from, not by
+// what a connection point says. What begins with a head was on the devices' port before, and what does not know its own
+// source besides, in a WebSocket there.
+func (s *Server) cameBy(raw net.Conn) channel.Transport {
+	if c, ok := raw.(*begun.Conn); ok {
+		if c.Source != nil {
+			return channel.WebSocket
+		}
+		return channel.SinglePort
+	}
+	if s.siblings == nil && s.sibling(sourceAddr(raw.RemoteAddr())) {
+		return passedOn
+	}
+	return channel.SlotPort
+}
+
 // takeChannel begins one connection for the channel of this instance, on whichever listener it came.
-func (s *Server) takeChannel(ctx context.Context, raw net.Conn) {
+func (s *Server) takeChannel(ctx context.Context, raw net.Conn, by channel.Transport) {
 	addr := sourceAddr(raw.RemoteAddr())
 	perSource := maxChannelsPerSource
 	if s.sibling(addr) {
@@ -185,7 +206,7 @@ func (s *Server) takeChannel(ctx context.Context, raw net.Conn) {
 	tune(raw)
 	s.work.Go(func() {
 		defer s.channelGate.end(v)
-		s.serveChannel(ctx, raw, v)
+		s.serveChannel(ctx, raw, v, by)
 	})
 }
 
@@ -197,7 +218,7 @@ func (s *Server) beginChannel(ctx context.Context, addr netip.Addr, conn net.Con
 	return s.channelGate.begin(ctx, addr, &s.limits, conn, perSource)
 }
 
-func (s *Server) serveChannel(ctx context.Context, raw net.Conn, v *visit) {
+func (s *Server) serveChannel(ctx context.Context, raw net.Conn, v *visit, by channel.Transport) {
 	defer raw.Close()
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
@@ -226,7 +247,13 @@ func (s *Server) serveChannel(ctx context.Context, raw net.Conn, v *visit) {
 		late := time.AfterFunc(channel.DefaultHandshakeTimeout+time.Second, release)
 		defer late.Stop()
 	}
-	err := s.exchanger.Serve(ctx, t)
+	if by == passedOn {
+		by = channel.WebSocket
+		if t.ConnectionState().NegotiatedProtocol != "" {
+			by = channel.SinglePort
+		}
+	}
+	err := s.exchanger.Serve(ctx, t, by)
 	if err != nil && ctx.Err() == nil && s.refusals.may(v.addr, causeway.CodeOf(err)) {
 		s.log.Info("channel connection ended", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
 	}

@@ -159,6 +159,7 @@ func TestWholeWayThroughARealChannel(t *testing.T) {
 	}
 	stop := in.serveOn(s, echo{in.doc.DeviceTrust})
 	waitFor(t, in.exchanger.Ready)
+	in.wantsChannelBy(t, channel.SlotPort)
 
 	d := in.dial("pc-1")
 	if r := d.ask(get("/app/x?y")); r.body != "pc-1 /app/x?y " {

@@ -155,11 +155,11 @@ func (f *fakeBackend) Ready() bool {
 	defer f.mu.Unlock()
 	return !f.notReady
 }
-func (f *fakeBackend) Status() []channel.SetStatus           { return nil }
-func (f *fakeBackend) Serve(context.Context, net.Conn) error { return nil }
-func (f *fakeBackend) Drain(context.Context)                 {}
-func (f *fakeBackend) MemoryUsedBytes() int64                { return 4096 }
-func (f *fakeBackend) MemoryBudgetBytes() int64              { return 1 << 20 }
+func (f *fakeBackend) Status() []channel.SetStatus                              { return nil }
+func (f *fakeBackend) Serve(context.Context, net.Conn, channel.Transport) error { return nil }
+func (f *fakeBackend) Drain(context.Context)                                    {}
+func (f *fakeBackend) MemoryUsedBytes() int64                                   { return 4096 }
+func (f *fakeBackend) MemoryBudgetBytes() int64                                 { return 1 << 20 }
 func (f *fakeBackend) Recheck() {
 	f.mu.Lock()
 	f.rechecks++

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
 )
 
 // Values of the label direction, the same as a connection point's.
@@ -118,6 +119,7 @@ var (
 	descValid       = prometheus.NewDesc("causeway_gateway_document_valid_until_timestamp_seconds", "When the configuration in force is stale, in Unix time.", nil, nil)
 	descCertificate = prometheus.NewDesc("causeway_gateway_certificate_not_after_timestamp_seconds", "When the service certificate ends, in Unix time.", nil, nil)
 	descChannels    = prometheus.NewDesc("causeway_gateway_channel_connections", "Live connections of a connection point.", []string{"connection_point"}, nil)
+	descTransports  = prometheus.NewDesc("causeway_gateway_channel_transport_connections", "Live connections of a connection point, by the way they came.", []string{"connection_point", "transport"}, nil)
 	descChannelRTT  = prometheus.NewDesc("causeway_gateway_channel_round_trip_seconds", "Last round trip, by connection point.", []string{"connection_point"}, nil)
 	descChannelReqs = prometheus.NewDesc("causeway_gateway_channel_requests_total", "Requests sent, by connection point.", []string{"connection_point"}, nil)
 	descChannelNow  = prometheus.NewDesc("causeway_gateway_channel_streams", "Requests under way on the channels of a connection point.", []string{"connection_point"}, nil)
@@ -136,7 +138,7 @@ var (
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descConnections, descHandshaking, descDevices, descReady, descGeneration, descIssued, descValid, descCertificate,
-		descChannels, descChannelRTT, descChannelReqs, descChannelNow, descChannelOut, descChannelSum, descChannelDial, descBulk, descStalls,
+		descChannels, descTransports, descChannelRTT, descChannelReqs, descChannelNow, descChannelOut, descChannelSum, descChannelDial, descBulk, descStalls,
 		descMemory, descBudget, descRequests, descFailed, descInFlight, descBytes} {
 		ch <- d
 	}
@@ -170,6 +172,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, st := range s.exchanger.Status() {
 		id := string(st.ConnectionPoint)
 		gauge(descChannels, float64(st.Connections), id)
+		for _, t := range channel.Transports {
+			gauge(descTransports, float64(st.Transports[t]), id, string(t))
+		}
 		gauge(descChannelRTT, st.RoundTrip.Seconds(), id)
 		gauge(descChannelNow, float64(st.Streams), id)
 		gauge(descChannelOut, float64(st.QueuedBytes), id)

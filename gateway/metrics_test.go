@@ -32,7 +32,7 @@ func TestChannelsAreCounted(t *testing.T) {
 	in := prepare(t)
 	in.Server.exchanger = channelsOf{in.backend, []channel.SetStatus{{
 		ConnectionPoint: "cp-1", Connections: 2, RoundTrip: 250 * time.Millisecond, Streams: 3, Requests: 4, BytesIn: 5, BytesOut: 6,
-		CreditStalls: 7, QueuedBytes: 8, BulkConnections: 5, BulkUsed: 1, Dials: 9,
+		CreditStalls: 7, QueuedBytes: 8, BulkConnections: 5, BulkUsed: 1, Dials: 9, Transports: map[channel.Transport]int{channel.WebSocket: 2},
 	}}}
 	families, err := in.Server.registry.Gather()
 	if err != nil {
@@ -49,6 +49,7 @@ func TestChannelsAreCounted(t *testing.T) {
 		`bytes_total{connection_point="cp-1",direction="answer"} 5`, `bytes_total{connection_point="cp-1",direction="request"} 6`,
 		`connections{connection_point="cp-1"} 2`, `credit_stalls_total{connection_point="cp-1"} 7`, `dials_total{connection_point="cp-1"} 9`,
 		`memory_budget_bytes 1.048576e+06`, `memory_used_bytes 4096`, `queued_bytes{connection_point="cp-1"} 8`,
+		`transport_connections{connection_point="cp-1",transport="slot-port"} 0`, `transport_connections{connection_point="cp-1",transport="websocket"} 2`,
 		`requests_total{connection_point="cp-1"} 4`, `round_trip_seconds{connection_point="cp-1"} 0.25`, `streams{connection_point="cp-1"} 3`,
 	} {
 		if want = "causeway_gateway_channel_" + want + "\n"; !strings.Contains(got.String(), want) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/internal/begun"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -73,6 +75,7 @@ func TestChannelOnTheDevicesPortIsServed(t *testing.T) {
 			}
 			in.serveOn(s, echo{in.doc.DeviceTrust})
 			waitFor(t, in.exchanger.Ready)
+			in.wantsChannelBy(t, channel.SinglePort)
 			in.dial("pc-1").ask(get("/app/x")).wants(t, 200, 0)
 			if open, pending := in.sources.open(); open != 1 || pending != 0 {
 				t.Errorf("%d connections and %d handshakes count as devices', want the one device", open, pending)
@@ -119,7 +122,7 @@ func TestDevicesAreServedAsBeforeWhateverTheyOffer(t *testing.T) {
 // proves that TLS ends there.
 func TestChannelForASiblingIsJoinedToIt(t *testing.T) {
 	front, other := prepareReal(t), prepareReal(t, func(c *Config) { c.Slot, c.Instance = 5, "inst-b" })
-	other.apply(nil)
+	other.apply(func(d *signed.GatewayDocument) { d.Instances = besideTestInstance })
 	other.start()
 	front.apply(func(d *signed.GatewayDocument) {
 		d.Instances = []signed.Instance{{Slot: 3, ID: testInstance}, {Slot: 5, ID: "inst-b", PrivateAddress: other.channels.Addr().String()}}
@@ -134,6 +137,7 @@ func TestChannelForASiblingIsJoinedToIt(t *testing.T) {
 	}
 	stop := other.serveOn(s, echo{other.doc.DeviceTrust})
 	waitFor(t, other.exchanger.Ready)
+	other.wantsChannelBy(t, channel.SinglePort)
 	body := strings.Repeat("x", 100_000)
 	if r := other.dial("pc-1").ask(get("/app/x")); r.StatusCode != 200 {
 		t.Errorf("status %d", r.StatusCode)
@@ -149,6 +153,51 @@ func TestChannelForASiblingIsJoinedToIt(t *testing.T) {
 	stop()
 	waitFor(t, func() bool { return front.openChannels() == 0 && other.openChannels() == 0 })
 }
+
+// besideTestInstance is a document's instances for a test that has another one in front: who comes from there was passed on.
+var besideTestInstance = []signed.Instance{{Slot: 3, ID: testInstance, PrivateAddress: "127.0.0.1"}, {Slot: 5, ID: "inst-b"}}
+
+// wantsChannelBy fails the test unless the one channel that there is came by a transport, in status and metrics.
+func (in *instance) wantsChannelBy(t *testing.T, want channel.Transport) {
+	t.Helper()
+	st := in.exchanger.Status()
+	if len(st) != 1 || st[0].Transports[want] != 1 || len(st[0].Transports) != 1 {
+		t.Errorf("status %+v, want one channel by %s", st, want)
+	}
+}
+
+// What came on the devices' port to somebody else says so by how it is given, whatever is said within.
+func TestForwardedChannelsKeepTheirTransport(t *testing.T) {
+	in := prepareReal(t)
+	in.apply(func(d *signed.GatewayDocument) {
+		d.Instances = []signed.Instance{{Slot: 3, ID: testInstance}, {Slot: 5, ID: "inst-b", PrivateAddress: "192.0.2.5"}}
+	})
+	from := func(address string) net.Conn {
+		return fromAddress{address: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))}
+	}
+	for _, tt := range []struct {
+		name string
+		conn net.Conn
+		want channel.Transport
+	}{
+		{"the slot's port", from("192.0.2.9:4711"), channel.SlotPort},
+		{"the devices' port", &begun.Conn{Conn: from("192.0.2.9:4711"), Head: []byte("hello")}, channel.SinglePort},
+		{"a WebSocket", &begun.Conn{Conn: from("192.0.2.9:4711"), Source: &net.TCPAddr{}}, channel.WebSocket},
+		{"another instance", from("192.0.2.5:4711"), passedOn},
+	} {
+		if got := in.cameBy(tt.conn); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// fromAddress is a connection of which only the other side's address matters.
+type fromAddress struct {
+	net.Conn
+	address net.Addr
+}
+
+func (c fromAddress) RemoteAddr() net.Addr { return c.address }
 
 func (in *instance) openChannels() int {
 	in.channelGate.mu.Lock()

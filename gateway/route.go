@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/internal/begun"
 )
 
@@ -38,7 +39,7 @@ func (s *Server) routeChannel(ctx context.Context, conn *begun.Conn, n causeway.
 		}
 		s.metrics.channels.WithLabelValues("passed").Inc()
 	case n == s.slot:
-		s.takeChannel(ctx, conn)
+		s.takeChannel(ctx, conn, channel.SinglePort)
 	default:
 		s.spliceChannel(ctx, conn.Conn, conn.Head, n)
 	}
@@ -143,14 +144,15 @@ func withPort(address string) string {
 }
 
 // sibling reports whether addr is the private address of another instance, which keeps the limits per source itself.
+// One on the same host dials us from the address that it dials.
 func (s *Server) sibling(addr netip.Addr) bool {
 	snap := s.snapshot.Load()
-	if snap == nil {
+	if snap == nil || len(snap.doc.Instances) < 2 {
 		return false
 	}
 	for _, i := range snap.doc.Instances {
 		a, err := netip.ParseAddrPort(withPort(i.PrivateAddress))
-		if err == nil && i.Slot != s.slot && sourceAddr(net.TCPAddrFromAddrPort(a)) == addr {
+		if err == nil && sourceAddr(net.TCPAddrFromAddrPort(a)) == addr {
 			return true
 		}
 	}

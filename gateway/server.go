@@ -107,7 +107,7 @@ type Server struct {
 // backend is what a Server does with its channels: in tests somebody else does it.
 type backend interface {
 	exchanger
-	Serve(ctx context.Context, conn net.Conn) error
+	Serve(ctx context.Context, conn net.Conn, by channel.Transport) error
 	Drain(ctx context.Context)
 	Recheck()
 	MemoryUsedBytes() int64
@@ -211,7 +211,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		defer loops.Done()
-		return listenerError("channels", s.acceptLoop(accepting, s.channelsListener, func(c net.Conn) { s.takeChannel(work, c) }))
+		return listenerError("channels", s.acceptLoop(accepting, s.channelsListener, func(c net.Conn) { s.takeChannel(work, c, s.cameBy(c)) }))
 	})
 	g.Go(func() error { return s.http2.serve(work) })
 	if s.healthListener != nil {

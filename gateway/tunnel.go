@@ -64,7 +64,7 @@ func (x *http1Call) tunnel(ctx context.Context, n causeway.Slot) (more bool) {
 	conn := channel.Messages(websocket.NetConn(ctx, ws, websocket.MessageBinary), c)
 	defer conn.Close()
 	if here {
-		s.serveChannel(ctx, conn, v)
+		s.serveChannel(ctx, conn, v, channel.WebSocket)
 	} else {
 		s.joinChannel(ctx, conn, nil, n, v)
 	}

@@ -72,6 +72,7 @@ func TestChannelWithinAWebSocketIsServed(t *testing.T) {
 	}
 	stop := in.serveOn(s, echo{in.doc.DeviceTrust})
 	waitFor(t, in.exchanger.Ready)
+	in.wantsChannelBy(t, channel.WebSocket)
 	body := strings.Repeat("x", 300_000)
 	d := in.dial("pc-1")
 	d.send("POST /app/x HTTP/1.1\r\nHost: " + testName + "\r\nContent-Length: 300000\r\n\r\n" + body)
@@ -122,7 +123,7 @@ func TestChannelWithinAWebSocketDelaysNoStop(t *testing.T) {
 
 func TestChannelWithinAWebSocketReachesASibling(t *testing.T) {
 	other := prepareReal(t, func(c *Config) { c.Slot, c.Instance = 5, "inst-b" })
-	other.apply(nil)
+	other.apply(func(d *signed.GatewayDocument) { d.Instances = besideTestInstance })
 	other.start()
 	for name, s := range map[string]Siblings{
 		"by its private address": nil,
@@ -147,6 +148,7 @@ func TestChannelWithinAWebSocketReachesASibling(t *testing.T) {
 			}
 			stop := other.serveOn(conn, echo{other.doc.DeviceTrust})
 			waitFor(t, other.exchanger.Ready)
+			other.wantsChannelBy(t, channel.WebSocket)
 			other.dial("pc-1").ask(get("/app/x")).wants(t, 200, 0)
 			stop()
 			waitFor(t, func() bool { return front.openChannels() == 0 && other.openChannels() == 0 })

@@ -34,7 +34,7 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 	}
 	for _, in := range s.gateway.Instances {
 		i := console.InstanceStatus{ID: in.ID, Slot: in.Slot, Process: console.ProcessStatus{State: elsewhere}, ChannelPort: in.ChannelPort}
-		i.Channels, i.Generation = seen(points, in.Slot)
+		i.Channels, i.Generation, i.Transports = seen(points, in.Slot)
 		i.Healthy = i.Channels > 0
 		st.Healthy = st.Healthy && (i.Healthy || len(points) == 0)
 		st.Instances = append(st.Instances, i)
@@ -91,14 +91,17 @@ func (s *siteRun) askPoints(ctx context.Context) map[causeway.ConnectionPointID]
 	return all
 }
 
-// seen is what connection points see of an instance: open channels, and the document that it obeys.
-func seen(points map[causeway.ConnectionPointID]connpoint.Status, slot causeway.Slot) (channels int, generation uint64) {
+// seen is what connection points see of an instance: open channels, the document that it obeys, and by which way they
+// reach it.
+func seen(points map[causeway.ConnectionPointID]connpoint.Status, slot causeway.Slot) (channels int, generation uint64, by map[string]int) {
+	by = make(map[string]int)
 	for _, own := range points {
 		for _, ch := range own.Channels {
 			if ch.Gateway != gatewayName || ch.Slot != slot || ch.Connected == 0 {
 				continue
 			}
 			channels += ch.Connected
+			by[string(ch.Transport)] += ch.Connected
 			for _, a := range ch.Applied {
 				if a.Kind == signed.KindGateway {
 					generation = max(generation, a.Generation)
@@ -106,7 +109,7 @@ func seen(points map[causeway.ConnectionPointID]connpoint.Status, slot causeway.
 			}
 		}
 	}
-	return channels, generation
+	return channels, generation, by
 }
 
 // countSpread counts the instances that are seen from this host, and those of them that obey a generation. A
@@ -118,7 +121,7 @@ func (s *siteRun) countSpread(ctx context.Context, generation uint64) (live, app
 		behind = behind || own.Configuration.Generation < generation
 	}
 	for _, in := range s.gateway.Instances {
-		channels, obeyed := seen(points, in.Slot)
+		channels, obeyed, _ := seen(points, in.Slot)
 		if channels == 0 {
 			continue
 		}

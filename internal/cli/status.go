@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/console"
 )
 
@@ -68,7 +69,7 @@ func (a *app) statusTable(st console.Status) error {
 			row("balancer", "balancer", *st.Balancer, true, "-", "-")
 		}
 		for _, i := range st.Instances {
-			row("gateway", fmt.Sprintf("%s (slot %d)", i.ID, i.Slot), i.Process, i.Healthy, fmt.Sprint(i.Channels), fmt.Sprint(i.Generation))
+			row("gateway", fmt.Sprintf("%s (slot %d)", i.ID, i.Slot), i.Process, i.Healthy, channelCell(i), fmt.Sprint(i.Generation))
 		}
 		for _, c := range st.ConnectionPoints {
 			row("connection point", string(c.ID), c.Process, true, fmt.Sprint(c.Channels), fmt.Sprint(c.Generation))
@@ -92,6 +93,21 @@ func (a *app) statusTable(st console.Status) error {
 		fmt.Fprintln(a.stdout, "note:", a.pasteable(oneLine(note)))
 	}
 	return nil
+}
+
+// channelCell is how many channels an instance has, with the ways they came unless all came by the best.
+func channelCell(i console.InstanceStatus) string {
+	cell := strconv.Itoa(i.Channels)
+	if i.Transports[string(channel.SlotPort)] == i.Channels {
+		return cell
+	}
+	var ways []string
+	for _, t := range channel.Transports {
+		if n := i.Transports[string(t)]; n > 0 {
+			ways = append(ways, fmt.Sprintf("%d %s", n, t))
+		}
+	}
+	return cell + " (" + strings.Join(ways, ", ") + ")"
 }
 
 // channelTable is what connection points keep to instances, and nothing where none of them runs on this host.

@@ -55,3 +55,15 @@ d                        /          not asked yet
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
 	}
 }
+
+func TestInstancesShowTheWaysOfTheirChannels(t *testing.T) {
+	for want, i := range map[string]console.InstanceStatus{
+		"0":                            {},
+		"2":                            {Channels: 2, Transports: map[string]int{"slot-port": 2}},
+		"4 (1 slot-port, 3 websocket)": {Channels: 4, Transports: map[string]int{"websocket": 3, "slot-port": 1}},
+	} {
+		if got := channelCell(i); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

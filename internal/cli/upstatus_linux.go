@@ -86,11 +86,14 @@ func (u *upRun) addInstances(ctx context.Context, st *console.Status) {
 	healthy := u.healthyInstances(ctx)
 	for _, in := range u.gateway.Instances {
 		i := console.InstanceStatus{ID: in.ID, Slot: in.Slot, Process: u.processStatus(instanceProcess(in.Slot)),
-			Healthy: healthy[in.Slot], ChannelPort: in.ChannelPort}
+			Healthy: healthy[in.Slot], ChannelPort: in.ChannelPort, Transports: make(map[string]int)}
 		if own, err := u.askInstance(ctx, in.Slot); err == nil {
 			i.Generation = own.Configuration.Generation
 			for _, c := range own.Channels {
 				i.Channels += c.Connections
+				for by, n := range c.Transports {
+					i.Transports[string(by)] += n
+				}
 			}
 		}
 		st.Healthy = st.Healthy && i.Healthy && i.Channels > 0
