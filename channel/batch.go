@@ -84,13 +84,24 @@ func (b *batchedConn) flush(patience time.Duration) error {
 
 // writePatiently writes p, and gives up only when not one byte was taken for patience: a slow line is not a dead one.
 func writePatiently(c net.Conn, p []byte, patience time.Duration) error {
-	for {
-		if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	look := lastLook(patience)
+	for wait := patience - look; ; {
+		if err := c.SetWriteDeadline(time.Now().Add(wait)); err != nil {
 			return err
 		}
 		n, err := c.Write(p)
-		if p = p[n:]; err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		p = p[n:]
+		switch {
+		case err == nil, !errors.Is(err, os.ErrDeadlineExceeded), n == 0 && wait == look:
 			return err
+		case n == 0:
+			wait = look
+		default:
+			wait = patience - look
 		}
 	}
 }
+
+// lastLook is the part of a patience that is kept until the rest is used up. If this process was the one that stood still,
+// all of the rest passed at once, and what it waited for is there when it looks again.
+func lastLook(patience time.Duration) time.Duration { return patience / 16 }

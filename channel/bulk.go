@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,12 +91,20 @@ func newBulkConn(l *link, number uint32) *bulkConn {
 type aliveReader struct{ b *bulkConn }
 
 func (r aliveReader) Read(p []byte) (int, error) {
-	if err := r.b.conn.SetReadDeadline(time.Now().Add(r.b.deadAfter)); err != nil {
-		return 0, err
+	look := lastLook(r.b.deadAfter)
+	n, err := r.readWithin(r.b.deadAfter-look, p)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err = r.readWithin(look, p)
 	}
-	n, err := r.b.conn.Read(p)
 	r.b.bytesIn.Add(uint64(n))
 	return n, err
+}
+
+func (r aliveReader) readWithin(d time.Duration, p []byte) (int, error) {
+	if err := r.b.conn.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return 0, err
+	}
+	return r.b.conn.Read(p)
 }
 
 // lend gives the connection to stream id of l.

@@ -61,7 +61,7 @@ type link struct {
 	br  *bufio.Reader
 	raw [frameHeaderBytes]byte // of the frame being read
 
-	lastByte atomic.Int64 // nanoseconds since the link began, of the last read
+	lastByte atomic.Int64 // nanoseconds since the link began, of the last read; later for time that this process stood still
 	rtt      atomic.Int64 // nanoseconds
 	bytesIn  atomic.Uint64
 	bytesOut atomic.Uint64
@@ -104,7 +104,7 @@ type life struct{ l *link }
 func (r life) Read(p []byte) (int, error) {
 	n, err := r.l.conn.Read(p)
 	if n > 0 {
-		r.l.lastByte.Store(int64(time.Since(r.l.since)))
+		r.l.lastByte.Store(int64(r.l.now()))
 	}
 	return n, err
 }
@@ -380,7 +380,7 @@ func (l *link) readFrame() (frameHeader, *buffer, error) {
 func (l *link) serve(ctx context.Context, handle func(frameHeader, *buffer) error) error {
 	stop := context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })
 	defer stop()
-	l.lastByte.Store(int64(time.Since(l.since))) // the hello may have been long in coming
+	l.lastByte.Store(int64(l.now())) // the hello may have been long in coming
 	var wg sync.WaitGroup
 	wg.Go(l.keepAlive)
 	for {
@@ -422,7 +422,7 @@ func (l *link) dispatch(h frameHeader, buf *buffer, handle func(frameHeader, *bu
 			return violation("pong of %d bytes", h.length)
 		}
 		sent := time.Duration(binary.BigEndian.Uint64(buf.b))
-		if rtt := time.Since(l.since) - sent; sent > 0 && rtt > 0 {
+		if rtt := l.now() - sent; sent > 0 && rtt > 0 {
 			l.rtt.Store(int64(rtt))
 		}
 		return nil
@@ -443,7 +443,9 @@ func (l *link) dispatch(h frameHeader, buf *buffer, handle func(frameHeader, *bu
 	return handle(h, buf)
 }
 
-// keepAlive pings, and ends the link as soon as nothing was heard for deadAfter. Any byte counts as life.
+// keepAlive pings, and ends the link as soon as nothing was heard for deadAfter. Any byte counts as life. Time in which
+// this process stood still itself does not count (a machine that was suspended, or had no time for it): what the other side said
+// meanwhile still waits to be read.
 func (l *link) keepAlive() {
 	due := time.NewTicker(l.pingEvery)
 	defer due.Stop()
@@ -453,15 +455,18 @@ func (l *link) keepAlive() {
 		return
 	}
 	for {
+		asleep := l.now()
 		select {
 		case <-l.ended:
 			return
 		case <-due.C:
+			l.forgive(l.now() - asleep)
 			if l.ping() != nil {
 				return
 			}
 		case <-dead.C:
-			left := l.deadAfter - (time.Since(l.since) - time.Duration(l.lastByte.Load()))
+			l.forgive(l.now() - asleep)
+			left := l.deadAfter - (l.now() - time.Duration(l.lastByte.Load()))
 			if left <= 0 {
 				l.fail(errDead)
 				return
@@ -471,10 +476,20 @@ func (l *link) keepAlive() {
 	}
 }
 
+// forgive takes from the other side's silence what a wait that ends with the next ping at the latest took too long.
+func (l *link) forgive(waited time.Duration) {
+	if late := waited - l.pingEvery; late > l.pingEvery {
+		last := l.lastByte.Load()
+		l.lastByte.CompareAndSwap(last, min(int64(l.now()), last+int64(late))) // unless something came just now
+	}
+}
+
+func (l *link) now() time.Duration { return time.Since(l.since) }
+
 // ping asks the other side for a sign of life, which says when it was asked.
 func (l *link) ping() error {
 	var now [8]byte
-	binary.BigEndian.PutUint64(now[:], uint64(time.Since(l.since)))
+	binary.BigEndian.PutUint64(now[:], uint64(l.now()))
 	_, err := l.write(frameHeader{typ: framePing}, now[:], nil, nil)
 	return err
 }
