@@ -76,6 +76,22 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		m.byClass[i] = requests.WithLabelValues(class)
 	}
 	m.handshakeOK = handshakes.WithLabelValues("ok")
+	// They are there from the start, so that the first event is a step that a rate sees. Codes are many, and come as
+	// they do.
+	for _, c := range []struct {
+		counter *prometheus.CounterVec
+		values  []string
+	}{
+		{handshakes, []string{"not_tls", "alert", "timeout", "too_large", "stopping", "failed"}},
+		{m.shed, []string{string(shedConnections), string(shedSource), string(shedHandshakes), string(shedSourceHandshakes), string(shedLargeChains)}},
+		{m.cut, []string{cutStranger, cutBytes, cutResets}},
+		{m.documents, []string{"applied", "refused"}},
+		{m.channels, []string{"admitted", "refused", "handshake_failed", "shed", "passed", "not_passed"}},
+	} {
+		for _, value := range c.values {
+			c.counter.WithLabelValues(value)
+		}
+	}
 	for _, c := range []prometheus.Collector{requests, m.inFlight, bodies, m.latency, m.refusals, handshakes, m.cut,
 		m.resumed, m.shed, m.aborted, m.admitted, m.upgrades, m.documents, m.channels} {
 		if err := reg.Register(c); err != nil {

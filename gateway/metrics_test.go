@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/causeway-gateway/causeway/channel"
@@ -54,6 +56,43 @@ func TestChannelsAreCounted(t *testing.T) {
 	} {
 		if want = "causeway_gateway_channel_" + want + "\n"; !strings.Contains(got.String(), want) {
 			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}
+
+// Who writes a rule must know which values there are, and what is counted must be there before its first event.
+func TestLabelValuesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewRegistry()
+	if _, err := newMetrics(reg); err != nil {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := make(map[string]int)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			for _, l := range m.Label {
+				there[l.GetName()]++
+				documented := false
+				for line := range strings.Lines(string(doc)) {
+					documented = documented || strings.HasPrefix(line, "| "+l.GetName()+" | ") && strings.Contains(line, "`"+l.GetValue()+"`") &&
+						(strings.Contains(line, "`"+f.GetName()+"`") || strings.Contains(line, "all that have it"))
+				}
+				if !documented {
+					t.Errorf("docs/monitoring.md has no %s=%q of %s", l.GetName(), l.GetValue(), f.GetName())
+				}
+			}
+		}
+	}
+	for label, least := range map[string]int{"class": 6, "direction": 2, "limit": 5, "reason": 3, "result": 15} {
+		if there[label] < least {
+			t.Errorf("%d values of %s are there from the start, want %d", there[label], label, least)
 		}
 	}
 }
