@@ -446,8 +446,35 @@ func TestLostChannelRetriesSafeRequestsElsewhere(t *testing.T) {
 
 func TestLostChannelDoesNotRepeatUnsafeRequests(t *testing.T) {
 	b := newBed(t, PoolConfig{})
+	b.joinDoomed("cp-1")
+	req := get("/")
+	req.Idempotent = false
+	err := b.pool.Exchange(t.Context(), req, &recorder{})
+	if got := codeOf(t, err); got != causeway.CodeChannelLost {
+		t.Errorf("code %v, want %v", got, causeway.CodeChannelLost)
+	}
+	if r, _ := errors.AsType[*causeway.Refusal](err); r.RetryAfter != 0 {
+		t.Errorf("the device is told to ask again after %v what may have been done", r.RetryAfter)
+	}
+}
+
+// TestSafeRequestWhoseChannelsAreAllLostMayComeBack has an instance lose all channels together, as when it stood still. Who
+// asks again at once would be refused again.
+func TestSafeRequestWhoseChannelsAreAllLostMayComeBack(t *testing.T) {
+	b := newBed(t, PoolConfig{})
+	b.joinDoomed("cp-1")
+	b.joinDoomed("cp-2")
+	err := b.pool.Exchange(t.Context(), get("/"), &recorder{})
+	if r, ok := errors.AsType[*causeway.Refusal](err); !ok || r.Code != causeway.CodeChannelLost || r.RetryAfter != retryAfter {
+		t.Errorf("%+v, want %v and to come back after %v", r, causeway.CodeChannelLost, retryAfter)
+	}
+}
+
+// joinDoomed joins a connection point that is lost with the first request it gets.
+func (b *bed) joinDoomed(id causeway.ConnectionPointID) {
+	b.t.Helper()
 	reached := make(chan struct{})
-	p := b.join("cp-1", func(in *Inbound) {
+	p := b.join(id, func(in *Inbound) {
 		close(reached)
 		<-in.Context().Done()
 	}, SessionConfig{})
@@ -455,11 +482,6 @@ func TestLostChannelDoesNotRepeatUnsafeRequests(t *testing.T) {
 		<-reached
 		p.raw.Close()
 	}()
-	req := get("/")
-	req.Idempotent = false
-	if got := codeOf(t, b.pool.Exchange(t.Context(), req, &recorder{})); got != causeway.CodeChannelLost {
-		t.Errorf("code %v, want %v", got, causeway.CodeChannelLost)
-	}
 }
 
 func TestAnswerCutShortIsAnError(t *testing.T) {

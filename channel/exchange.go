@@ -232,7 +232,11 @@ func (x *exchange) judge(err error, l *gatewayLink, offset int64) ending {
 	if !l.wasHanded(offset) {
 		d = NotDelivered
 	}
-	return refusedWith(&causeway.Refusal{Code: causeway.CodeChannelLost, Reason: "channel to " + string(l.set.id), Err: l.failure()}, d)
+	lost := &causeway.Refusal{Code: causeway.CodeChannelLost, Reason: "channel to " + string(l.set.id), Err: l.failure()}
+	if x.req.Idempotent { // when all channels were lost together, none is back yet for who asks again at once
+		lost.RetryAfter = retryAfter
+	}
+	return refusedWith(lost, d)
 }
 
 // attemptState is one attempt while it runs.

@@ -102,7 +102,9 @@ func standStill(t *testing.T) {
 			ended <- err
 		}()
 	}
-	waitFor(t, "answers under way", func() bool { return bulky.bulk.Status().Used == 1 && len(plain.pool.Status()) > 0 && plain.pool.Status()[0].Requests > 0 })
+	waitFor(t, "answers under way", func() bool {
+		return bulky.bulk.Status().Used == 1 && len(plain.pool.Status()) > 0 && plain.pool.Status()[0].Requests > 0
+	})
 	fmt.Println("under way")
 	for range cap(ended) {
 		if err := <-ended; err != nil {
