@@ -46,7 +46,7 @@ type CertificateStatus struct {
 type ServerStatus struct {
 	Name      causeway.ServerName `json:"name"`
 	URL       string              `json:"url"`
-	State     string              `json:"state"` // Reachable, Unreachable, Unknown
+	State     string              `json:"state"` // Reachable, Unreachable: the last dial failed, Unknown: there was none
 	Open      int                 `json:"open"`
 	Idle      int                 `json:"idle"`
 	Waiting   int                 `json:"waiting"`
@@ -97,13 +97,13 @@ func documentStatus(h signed.Header, now time.Time) DocumentStatus {
 
 func (t *target) status() ServerStatus {
 	p := t.pool.state()
-	open, failures, lastErr, lastTry := t.pool.circuit.state()
+	_, failures, lastErr, lastTry := t.pool.circuit.state()
 	s := ServerStatus{
 		Name: t.server.Name, URL: t.server.URL, State: "Reachable", Open: p.open, Idle: p.idle, Waiting: p.waiting,
 		Dials: p.dials, Reuses: p.reuses, Failures: failures, LastError: lastErr, LastTry: lastTry.UTC(),
 	}
 	switch {
-	case open:
+	case failures > 0:
 		s.State = "Unreachable"
 	case p.dials == 0:
 		s.State = "Unknown"

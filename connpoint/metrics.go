@@ -113,7 +113,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descServer, float64(s.Open-s.Idle), string(s.Name), "in_use")
 		gauge(descServer, float64(s.Idle), string(s.Name), "idle")
 		reachable := 1.0
-		if s.State == "Unreachable" {
+		if s.Failures >= circuitFailures { // one dial that failed is nothing to be woken for
 			reachable = 0
 		}
 		gauge(descReachable, reachable, string(s.Name))

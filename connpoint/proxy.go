@@ -158,14 +158,14 @@ const maxProxyAnswerBytes = 16 << 10
 // dialOut connects to a gateway, directly or through the proxy. Names are looked up each time, by us or by the proxy.
 func (a *Agent) dialOut(ctx context.Context, place string) (net.Conn, error) {
 	if a.Proxy == nil {
-		return a.dial(ctx, "tcp", place)
+		return a.dialDirect(ctx, place)
 	}
 	u, err := a.Proxy.proxyFor(place)
 	if err != nil {
 		return nil, err
 	}
 	if u == nil {
-		return a.dial(ctx, "tcp", place)
+		return a.dialDirect(ctx, place)
 	}
 	conn, err := a.dialProxy(ctx, u)
 	if err != nil {
@@ -177,6 +177,11 @@ func (a *Agent) dialOut(ctx context.Context, place string) (net.Conn, error) {
 		return nil, fmt.Errorf("proxy %s: %w", u.Redacted(), err)
 	}
 	return conn, nil
+}
+
+func (a *Agent) dialDirect(ctx context.Context, place string) (net.Conn, error) {
+	conn, err := a.dial(ctx, "tcp", place)
+	return conn, causeway.WithHint(err, "%s", cmp.Or(causeway.Hint(err), "see whether the gateway runs, and whether this host may reach it there"))
 }
 
 func (a *Agent) dialProxy(ctx context.Context, u *url.URL) (net.Conn, error) {
