@@ -44,9 +44,7 @@ func (a *app) connectionPointCmd() *cobra.Command {
 func (a *app) connectionPointRunCmd() *cobra.Command {
 	r := &roleProcess{app: a, name: "connection-point"}
 	var flags transportConfig
-	var budget memorySize
-	cmd := &cobra.Command{
-		Use:   "run",
+	cmd := r.carrierCmd(&cobra.Command{
 		Short: "run one connection point with a configuration file",
 		Long: `Run one connection point. It dials out to every instance that its documents name and listens nowhere.
 It looks into its documents folder once a second; SIGHUP makes it look at once.
@@ -56,24 +54,17 @@ TLS of its own kind or within a WebSocket, and says so in its log; it keeps tryi
 environment is used with --proxy environment alone. What flags say goes before what the file says.`,
 		Example: `  causeway connection-point run --config cp-1/config.yaml
   causeway connection-point run --config cp-1/config.yaml --proxy http://proxy.example.com:3128 --proxy-credentials proxy.txt`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := r.configured(cmd); err != nil {
-				return err
-			}
-			if err := flags.given(cmd.Flags()); err != nil {
-				return err
-			}
-			return r.runConnectionPoint(cmd.Context(), flags, budget)
-		},
-	}
-	r.flags(cmd)
+	}, func(cmd *cobra.Command) error {
+		if err := flags.given(cmd.Flags()); err != nil {
+			return err
+		}
+		return r.runConnectionPoint(cmd.Context(), flags)
+	})
 	flags.flags(cmd)
-	budgetFlag(cmd.Flags(), &budget)
 	return cmd
 }
 
-func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportConfig, budget memorySize) error {
+func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportConfig) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -94,29 +85,16 @@ func (r *roleProcess) runConnectionPoint(ctx context.Context, flags transportCon
 		}
 	}
 	cfg.Transport.override(flags)
-	cfg.MemoryBudget = cmp.Or(budget, cfg.MemoryBudget)
+	cfg.MemoryBudget = cmp.Or(r.budget, cfg.MemoryBudget)
 	if err := errors.Join(cfg.check(r.config), cfg.Transport.check(r.config, r.app.getenv)); err != nil {
 		return err
 	}
-	readable := []string{filepath.Dir(r.config), cfg.CertificateFile, cfg.KeyFile}
-	for _, file := range []string{cfg.Transport.ProxyCredentialsFile, cfg.Transport.ExtraCAFile} {
-		if file != "" {
-			readable = append(readable, file)
-		}
-	}
-	if err := r.confineAlone(cfg.Role, readable, cfg.DocumentsDir); err != nil {
-		return err
-	}
-	unlock, err := r.lockFolder(cfg.DocumentsDir)
+	log, leave, err := r.settle(cfg.Role, "SMS_Cloud_ProxyConnector", cfg.DocumentsDir, cfg.CertificateFile, cfg.KeyFile,
+		cfg.Transport.ProxyCredentialsFile, cfg.Transport.ExtraCAFile)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	log, err := r.openLog(cfg.Role, "SMS_Cloud_ProxyConnector")
-	if err != nil {
-		return err
-	}
-	defer log.close()
+	defer leave()
 	agent, err := cfg.agent(log)
 	if err == nil {
 		err = cfg.Transport.apply(agent, r.config, r.app.getenv)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,26 +55,14 @@ func (a *app) gatewayCmd() *cobra.Command {
 
 func (a *app) gatewayRunCmd() *cobra.Command {
 	r := &roleProcess{app: a, name: "gateway", served: true}
-	var budget memorySize
-	cmd := &cobra.Command{
-		Use:   "run",
+	return r.carrierCmd(&cobra.Command{
 		Short: "run one gateway instance with a configuration file",
 		Long: `Run one gateway instance. It takes its listeners from systemd (sockets named devices, channels and health)
 or binds the addresses of its configuration. SIGHUP makes it read its certificate and document again.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := r.configured(cmd); err != nil {
-				return err
-			}
-			return r.runGateway(cmd.Context(), budget)
-		},
-	}
-	r.flags(cmd)
-	budgetFlag(cmd.Flags(), &budget)
-	return cmd
+	}, func(cmd *cobra.Command) error { return r.runGateway(cmd.Context()) })
 }
 
-func (r *roleProcess) runGateway(ctx context.Context, budget memorySize) error {
+func (r *roleProcess) runGateway(ctx context.Context) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -86,25 +73,17 @@ func (r *roleProcess) runGateway(ctx context.Context, budget memorySize) error {
 	if err := cfg.check(r.config); err != nil {
 		return err
 	}
-	cfg.MemoryBudget = cmp.Or(budget, cfg.MemoryBudget)
+	cfg.MemoryBudget = cmp.Or(r.budget, cfg.MemoryBudget)
 	sockets, err := r.gatewaySockets(cfg)
 	if err != nil {
 		return err
 	}
 	defer sockets.close()
-	if err := r.confineAlone(cfg.Role, []string{filepath.Dir(r.config), cfg.CertificateFile, cfg.KeyFile}, cfg.DocumentsDir); err != nil {
-		return err
-	}
-	unlock, err := r.lockFolder(cfg.DocumentsDir)
+	log, leave, err := r.settle(cfg.Role, "CMGService", cfg.DocumentsDir, cfg.CertificateFile, cfg.KeyFile)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	log, err := r.openLog(cfg.Role, "CMGService")
-	if err != nil {
-		return err
-	}
-	defer log.close()
+	defer leave()
 	srv, err := cfg.server(sockets, log)
 	if err != nil {
 		return err

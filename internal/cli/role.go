@@ -32,10 +32,11 @@ import (
 // administrator and is read first, because it says which ports to open.
 type roleProcess struct {
 	app    *app
-	name   string // for logs: "gateway", "connection-point", …
-	config string // --config
-	user   int    // --user, from the parent
-	served bool   // under `up` its connections are handed to it, and it dials nobody
+	name   string     // for logs: "gateway", "connection-point", …
+	config string     // --config
+	user   int        // --user, from the parent
+	served bool       // under `up` its connections are handed to it, and it dials nobody
+	budget memorySize // --memory-budget; zero means that the configuration says
 
 	memory    int64                  // of the machine or control group; 0 when not known
 	inherited *supervise.Inheritance // nil when it stands alone
@@ -66,6 +67,20 @@ func (r *roleProcess) configured(cmd *cobra.Command) error {
 		return usageError(cmd, errors.New("--config FILE is missing"))
 	}
 	return nil
+}
+
+// carrierCmd completes the command that runs a gateway instance or a connection point.
+func (r *roleProcess) carrierCmd(cmd *cobra.Command, run func(*cobra.Command) error) *cobra.Command {
+	cmd.Use, cmd.Args = "run", cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := r.configured(cmd); err != nil {
+			return err
+		}
+		return run(cmd)
+	}
+	r.flags(cmd)
+	budgetFlag(cmd.Flags(), &r.budget)
+	return cmd
 }
 
 // enter takes over what the parent gave, and under `up` confines the process.
@@ -100,6 +115,29 @@ func (r *roleProcess) confineAlone(cfg roleConfig, readOnly []string, readWrite 
 	}
 	r.report, err = confine.Apply(confine.Policy{ReadOnly: readOnly, ReadWrite: readWrite, UID: cfg.User})
 	return err
+}
+
+// settle confines a role that stands alone, keeps its documents folder for it and opens its log as component's. It may
+// read the files besides; empty names are none. leave gives folder and log back.
+func (r *roleProcess) settle(cfg roleConfig, component, documents string, files ...string) (log *roleLog, leave func(), err error) {
+	readable := []string{filepath.Dir(r.config)}
+	for _, file := range files {
+		if file != "" {
+			readable = append(readable, file)
+		}
+	}
+	if err := r.confineAlone(cfg, readable, documents); err != nil {
+		return nil, nil, err
+	}
+	unlock, err := r.lockFolder(documents)
+	if err != nil {
+		return nil, nil, err
+	}
+	if log, err = r.openLog(cfg, component); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return log, func() { _ = log.close(); unlock() }, nil
 }
 
 // makeRoleFolder makes a folder that the role will write to, for the role alone, if it is not there: once the role is
