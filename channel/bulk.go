@@ -26,6 +26,9 @@ const (
 	// bulkPatience is how long a write may stand still before the connection is given up: longer than any device or
 	// server may pause. Whoever is tired of waiting earlier ends the stream, and that ends the write.
 	bulkPatience = 20 * time.Minute
+	// freePatience is how long the gateway may take with what is on its way when everything was sent: some MiB in the
+	// kernels of both sides, for a device that reads slower than a kilobyte a second.
+	freePatience = time.Hour
 )
 
 var (
@@ -68,8 +71,9 @@ type bulkConn struct {
 	smu sync.Mutex // guards the fields below
 	err error
 	// stream that the connection is lent to, on link; nil while idle.
-	link   *link
-	stream uint32
+	link    *link
+	stream  uint32
+	carried bool // it was lent once
 
 	gone bool // guarded by Bulk.mu: counted out
 }
@@ -118,7 +122,7 @@ func (b *bulkConn) lend(l *link, id uint32) error {
 		return violation("bulk connection %d is used by stream %d", b.number, b.stream)
 	}
 	drain(b.free)
-	b.link, b.stream = l, id
+	b.link, b.stream, b.carried = l, id, true
 	b.budget.add(bulkMemoryBytes)
 	return nil
 }
@@ -159,6 +163,13 @@ func (b *bulkConn) done() {
 		return
 	}
 	signal(b.free)
+}
+
+// useless reports whether the connection ended by itself, before it was of any use.
+func (b *bulkConn) useless() bool {
+	b.smu.Lock()
+	defer b.smu.Unlock()
+	return !b.carried && b.err != nil && !errors.Is(b.err, errUnused)
 }
 
 // Interrupt ends the connection because the stream that uses it ended.

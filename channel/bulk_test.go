@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -498,6 +499,100 @@ func TestFreeWaitsForNobody(t *testing.T) {
 			t.Error("the connection lives on")
 		}
 	})
+}
+
+// TestAGatewayThatDropsBulkConnectionsIsLeftInPeace has a gateway welcome each bulk connection and close it.
+func TestAGatewayThatDropsBulkConnectionsIsLeftInPeace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBulk(BulkConfig{})
+		b.allow(maxBulkConns)
+		b.asked = time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), bulkIdle)
+		defer cancel()
+		var work sync.WaitGroup
+		var dials atomic.Int64
+		b.Run(ctx, func(context.Context) (net.Conn, Hello, error) {
+			if dials.Add(1) == 1000 {
+				cancel()
+			}
+			cp, gw := net.Pipe()
+			l := newLink(gw, nil, newBudget(0), 0, 0)
+			work.Go(func() {
+				if _, _, err := l.readHello(&keeper{}, time.Second); err == nil {
+					_ = l.sendJSON(frameWelcome, Welcome{Version: 1, MaxBulk: 1})
+				}
+				gw.Close()
+			})
+			return cp, Hello{ConnectionPoint: "cp", Slot: 3}, nil
+		})
+		work.Wait()
+		if n := dials.Load(); n < warmBulk || n > 60 {
+			t.Errorf("%d dials in %v", n, bulkIdle)
+		}
+	})
+}
+
+// TestAGatewayThatNeverFreesGetsItsStreamsEnded has a gateway take all of an answer, ping, and keep the bulk connection.
+func TestAGatewayThatNeverFreesGetsItsStreamsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		pool := NewBulk(BulkConfig{})
+		pool.allow(1)
+		var work sync.WaitGroup
+		defer work.Wait()
+		work.Go(func() {
+			pool.Run(ctx, func(ctx context.Context) (net.Conn, Hello, error) { return dialKeeper(ctx, &work) })
+		})
+		pool.mu.Lock()
+		pool.asked = time.Now()
+		pool.mu.Unlock()
+		signal(pool.wake)
+		synctest.Wait()
+
+		near, far := net.Pipe()
+		defer far.Close()
+		work.Go(func() { _, _ = io.Copy(io.Discard, far) })
+		l := newLink(near, nil, newBudget(0), time.Hour, time.Hour)
+		defer l.fail(net.ErrClosed)
+		st := newStream(l, 1, requestWindow, 1<<20)
+		if err := l.add(1, st); err != nil {
+			t.Fatal(err)
+		}
+		in := newInbound(ctx, st, nil, &openHeader{}, getBuffer(openHeaderBytes), true)
+		in.bulk.pool = pool
+		began := time.Now()
+		in.run(handlerFunc(serveBlob(make([]byte, 1<<20))))
+		if took := time.Since(began); took < freePatience || took > freePatience+time.Minute {
+			t.Errorf("the stream was held for %v, want %v", took, freePatience)
+		}
+		synctest.Wait()
+		if status := pool.Status(); status.Moved != 1 || status.Used != 0 || l.inFlight() != 0 {
+			t.Errorf("left behind: %+v, %d streams", status, l.inFlight())
+		}
+		cancel()
+	})
+}
+
+// dialKeeper dials a gateway that welcomes bulk connections, takes everything and frees nothing.
+func dialKeeper(ctx context.Context, work *sync.WaitGroup) (net.Conn, Hello, error) {
+	cp, gw := net.Pipe()
+	l := newLink(gw, nil, newBudget(0), 0, 0)
+	work.Go(func() {
+		if _, _, err := l.readHello(&keeper{}, time.Second); err != nil || l.sendJSON(frameWelcome, Welcome{Version: 1, MaxBulk: 1}) != nil {
+			gw.Close()
+			return
+		}
+		work.Go(func() {
+			for ctx.Err() == nil && l.post(frameHeader{typ: framePing}, nil) == nil {
+				time.Sleep(time.Second)
+			}
+		})
+		_ = gw.SetReadDeadline(time.Time{})
+		_, _ = io.Copy(io.Discard, gw)
+		l.fail(net.ErrClosed)
+	})
+	return cp, Hello{ConnectionPoint: "cp", Slot: 3}, nil
 }
 
 func TestASilentBulkConnectionIsGivenUp(t *testing.T) {

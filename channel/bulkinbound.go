@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 )
@@ -131,7 +132,7 @@ func (b *inboundBody) moved(number uint32) error {
 }
 
 // settleBulk gives the bulk connection back. The stream is not over before the gateway has taken what moved to it:
-// until then its end still ends the connection.
+// until then its end still ends the connection. A gateway that never says so loses it.
 func (in *Inbound) settleBulk() {
 	k := &in.bulk
 	c := k.conn // nobody else is left
@@ -145,10 +146,14 @@ func (in *Inbound) settleBulk() {
 	case k.answer == nil && k.body.b == nil: // nothing moved
 		freed = true
 	default:
+		late := time.NewTimer(freePatience)
+		defer late.Stop()
 		select {
 		case <-c.free:
 			freed = true
 		case <-c.ended:
+		case <-late.C:
+			c.Interrupt()
 		}
 	}
 	in.stream.alight() // first: from then on it serves another

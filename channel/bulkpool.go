@@ -51,7 +51,7 @@ type Bulk struct {
 	short   int       // asked for in vain since the last look
 	asked   time.Time // last
 	notYet  time.Time // no dial before
-	failed  int       // dials in a row
+	failed  int       // dials since the last one that was of use
 	closing bool
 	moved   uint64 // bodies that moved
 }
@@ -117,6 +117,7 @@ func (b *Bulk) take(l *link, id uint32) *bulkConn {
 		b.used++
 		if c.lend(l, id) == nil {
 			b.moved++
+			b.failed = 0
 			if len(b.idle) == 0 {
 				signal(b.wake)
 			}
@@ -172,12 +173,14 @@ func (b *Bulk) close() {
 func (b *Bulk) keep(ctx context.Context, dial BulkDial) {
 	c, err := b.connect(ctx, dial)
 	if err != nil {
-		b.refused(ctx, err)
+		b.mu.Lock()
+		b.dialing--
+		b.refusedLocked(ctx, err)
+		b.mu.Unlock()
 		return
 	}
 	b.mu.Lock()
 	b.dialing--
-	b.failed = 0
 	if b.closing {
 		c.Interrupt()
 	}
@@ -185,7 +188,7 @@ func (b *Bulk) keep(ctx context.Context, dial BulkDial) {
 	b.mu.Unlock()
 	// Bodies that ride on it outlive ctx by the time of draining, and end it with themselves.
 	err = c.run(context.WithoutCancel(ctx), c.done)
-	b.lost(c)
+	b.lost(ctx, c, err)
 	b.cfg.Logger.Debug("bulk connection ended", "bulk", c.number, "err", err)
 }
 
@@ -219,11 +222,9 @@ func newBulkNumber() uint32 {
 	return max(1, binary.BigEndian.Uint32(n[:]))
 }
 
-// refused notes a dial that failed, and waits with the next: longer each time, and never as long as another.
-func (b *Bulk) refused(ctx context.Context, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.dialing--
+// refusedLocked notes a dial that failed, or a connection that ended before it was of use, and waits with the next: longer
+// each time, and never as long as another.
+func (b *Bulk) refusedLocked(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -251,8 +252,8 @@ func (b *Bulk) freed(c *bulkConn) {
 	}
 }
 
-// lost counts a connection out.
-func (b *Bulk) lost(c *bulkConn) {
+// lost counts a connection out that ended with err.
+func (b *Bulk) lost(ctx context.Context, c *bulkConn, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c.gone = true
@@ -260,6 +261,9 @@ func (b *Bulk) lost(c *bulkConn) {
 		b.idle = slices.Delete(b.idle, i, i+1)
 	} else {
 		b.used--
+	}
+	if c.useless() {
+		b.refusedLocked(ctx, err)
 	}
 	signal(b.wake)
 }
