@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway/internal/begun"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // Batched wraps the raw connection of a channel before TLS is put on top of it, so that one batch of frames
@@ -18,9 +19,9 @@ func Batched(c net.Conn) net.Conn {
 		if ahead != nil {
 			ahead.begin(b.TakeHead())
 		}
-		return &batchedConn{Conn: c, ahead: ahead}
+		return &batchedConn{Conn: &begun.Conn{Conn: sock.New(b.Conn), Head: b.Head, Source: b.Source}, ahead: ahead}
 	}
-	return &batchedConn{Conn: c, ahead: newReadAhead(c)}
+	return &batchedConn{Conn: sock.New(c), ahead: newReadAhead(c)}
 }
 
 // batchedConn collects what is written between cork and flush. Outside of that (handshake, alerts) it writes

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"syscall"
+
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // readAheadBytes is what one system call takes from the socket. crypto/tls alone asks for a record at a time.
@@ -74,10 +76,7 @@ func (r *readAhead) Read(p []byte) (int, error) {
 // fill reads without waiting, and reports false when there is nothing to read yet.
 func (r *readAhead) fill(fd uintptr) bool {
 	buf := readAheads.Get().(*[readAheadBytes]byte)
-	n, err := syscall.Read(int(fd), buf[:])
-	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), buf[:])
-	}
+	n, err := sock.Read(fd, buf[:])
 	if n > 0 {
 		r.buf, r.start, r.end, r.err = buf, 0, n, nil
 		return true

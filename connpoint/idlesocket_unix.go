@@ -6,14 +6,13 @@ import (
 	"net"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // An idleSocket looks at a connection that should be silent without reading from it.
 type idleSocket struct {
 	raw  syscall.RawConn
 	look func(fd uintptr)
-	poll [1]unix.PollFd
 	ok   bool
 }
 
@@ -27,14 +26,7 @@ func (s *idleSocket) init(c net.Conn) {
 		return
 	}
 	s.raw = raw
-	s.look = func(fd uintptr) {
-		s.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-		n, err := unix.Poll(s.poll[:], 0)
-		for err == unix.EINTR { // the runtime's signals come at any time
-			n, err = unix.Poll(s.poll[:], 0)
-		}
-		s.ok = n == 0 && err == nil
-	}
+	s.look = func(fd uintptr) { s.ok = !sock.Readable(fd) }
 }
 
 // silent reports whether the connection is open and nothing waits to be read. Neither the end of the stream nor

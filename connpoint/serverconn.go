@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway/internal/http1"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // A serverConn is one connection to a server, used by one request at a time.
@@ -30,9 +31,9 @@ type serverConn struct {
 }
 
 func newServerConn(p *serverPool, raw net.Conn) *serverConn {
-	c := &serverConn{pool: p, Conn: raw, raw: raw}
+	c := &serverConn{pool: p, Conn: sock.New(raw), raw: raw}
 	c.socket.init(raw)
-	c.ahead.src = raw
+	c.ahead.src = c.Conn
 	c.reader.Reset(&c.ahead)
 	return c
 }

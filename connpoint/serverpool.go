@@ -207,7 +207,7 @@ func (p *serverPool) connect(ctx context.Context) (*serverConn, error) {
 	if p.tls == nil {
 		return c, nil
 	}
-	secure := tls.Client(raw, p.tls)
+	secure := tls.Client(c.Conn, p.tls)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("TLS: %w", err), raw.Close())
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // acceptPause is how long accepting rests when the system is out of something, as a rule file descriptors.
@@ -57,7 +58,7 @@ func (s *Server) takeDevice(ctx context.Context, raw net.Conn) {
 		return
 	}
 	tune(raw)
-	c := &deviceConn{Conn: raw, s: s, source: src, place: place, address: raw.RemoteAddr().String(), handshakeLeft: maxHandshakeBytes}
+	c := &deviceConn{Conn: raw, socket: sock.New(raw), s: s, source: src, place: place, address: raw.RemoteAddr().String(), handshakeLeft: maxHandshakeBytes}
 	c.gone = func() {
 		s.conns.remove(c)
 		s.sources.closed(src)

@@ -128,7 +128,7 @@ func (c *deviceConn) Read(p []byte) (int, error) {
 	if c.readWithin > 0 {
 		c.beforeRead()
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.socket.Read(p)
 	if c.allowance == nil {
 		c.records.note(p[:n])
 	}

@@ -22,6 +22,7 @@ type deviceConn struct {
 	net.Conn
 
 	// Fixed at construction.
+	socket  net.Conn // Conn, for Read and Write
 	s       *Server
 	source  *source
 	place   *place // while the handshake is under way

@@ -19,7 +19,7 @@ func (d *deadlineConn) SetWriteDeadline(t time.Time) error { d.write = append(d.
 
 func TestDeadlinesAreSetOnlyWhenTheyWouldBeTooNearOrTooFar(t *testing.T) {
 	raw := &deadlineConn{}
-	c := &deviceConn{Conn: raw, s: &Server{}}
+	c := &deviceConn{Conn: raw, socket: raw, s: &Server{}}
 	within := func(what string, set []time.Time, n int, d time.Duration, began time.Time) {
 		t.Helper()
 		if len(set) != n {
@@ -63,7 +63,7 @@ func TestDeadlinesAreSetOnlyWhenTheyWouldBeTooNearOrTooFar(t *testing.T) {
 
 func TestTheFarewellOfTLSKeepsItsDeadline(t *testing.T) {
 	raw := &deadlineConn{}
-	c := &deviceConn{Conn: raw, s: &Server{}, allowance: newAllowance(0)}
+	c := &deviceConn{Conn: raw, socket: raw, s: &Server{}, allowance: newAllowance(0)}
 	_, _ = c.Write(nil)
 	_ = c.SetWriteDeadline(time.Now().Add(5 * time.Second))
 	_, _ = c.Write(nil)

@@ -3,7 +3,7 @@ package gateway
 import (
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // A parker waits until a socket has something to read.
@@ -40,11 +40,5 @@ func (p *parker) look(fd uintptr) bool {
 		return true
 	}
 	p.waited = true
-	for {
-		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds[:], 0)
-		if err != unix.EINTR {
-			return n != 0 || err != nil // whoever reads will meet the error
-		}
-	}
+	return sock.Readable(fd) // whoever reads will meet an error
 }

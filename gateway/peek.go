@@ -115,5 +115,5 @@ func (c *deviceConn) Write(b []byte) (int, error) {
 	if c.allowance != nil && c.writeBy.Load() != others {
 		c.allowWrite(policy.DefaultIdleTimeout)
 	}
-	return c.Conn.Write(b)
+	return c.socket.Write(b)
 }
