@@ -75,8 +75,13 @@ func (u *upRun) serviceCertificate(ctx context.Context) (pair, error) {
 	names := u.serviceNames(ctx)
 	fits := func(leaf *x509.Certificate) bool { return slices.Equal(certificateNames(leaf), names) }
 	return u.keep(u.dir.site(), "service.crt", "service.key", u.store.SiteCA(), fits, func() (siteca.Issued, error) {
-		return u.store.IssueService(ctx, u.by(), names)
+		return u.store.IssueService(ctx, u.by(), subjectFirst(u.plan.name(), names))
 	})
+}
+
+// subjectFirst puts one of a certificate's names before the others: it becomes the subject.
+func subjectFirst(name string, names []string) []string {
+	return append([]string{name}, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })...)
 }
 
 // ownCertificate is the administrator's, as it was read last; nil when the site's own CA issues one.

@@ -159,7 +159,7 @@ func (s *siteRun) serviceCertificate(ctx context.Context) (pair, error) {
 	}
 	fits := func(leaf *x509.Certificate) bool { return slices.Equal(certificateNames(leaf), names) }
 	return s.keep(s.dir.site(), "service.crt", "service.key", s.store.SiteCA(), fits, func() (siteca.Issued, error) {
-		return s.store.IssueService(ctx, s.by(), names)
+		return s.store.IssueService(ctx, s.by(), subjectFirst(s.plan.serviceName, names))
 	})
 }
 
