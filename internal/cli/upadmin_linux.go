@@ -75,6 +75,9 @@ func (u *upRun) listenAdmin() (net.Listener, error) {
 	for _, p := range ports {
 		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(p)))
 		if err == nil {
+			if p == 0 {
+				u.progress.note("note: port %d is taken, so the admin address has another: %s", defaultAdminPort, ln.Addr())
+			}
 			return ln, writeFile(file, fmt.Appendf(nil, "%d\n", ln.Addr().(*net.TCPAddr).Port))
 		}
 		errs = append(errs, err)
