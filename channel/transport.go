@@ -34,6 +34,8 @@ func ParseTransports(list []string) ([]Transport, error) {
 	var out []Transport
 	for _, text := range list {
 		switch t := Transport(text); {
+		case text == "auto":
+			return nil, causeway.WithHint(errors.New("auto is all transports, so it stands alone"), "leave it out, or leave the others out")
 		case !slices.Contains(Transports, t):
 			return nil, causeway.WithHint(fmt.Errorf("transport %q does not exist", text), "choose auto, or of slot-port, single-port and websocket in the order of your preference")
 		case slices.Contains(out, t):

@@ -84,13 +84,17 @@ func (p *Proxy) parse() (*url.URL, error) {
 	const form = "write it like http://proxy.example.com:3128"
 	u, err := url.Parse(p.URL)
 	switch {
+	case !strings.Contains(p.URL, "://"): // it may hold a password, so it is not repeated
+		return nil, causeway.WithHint(errors.New("it does not start with http:// or https://"), form)
 	case err != nil:
 		return nil, causeway.WithHint(errors.New("the URL is malformed"), form)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, causeway.WithHint(fmt.Errorf("proxy %q: it does not start with http:// or https://", u.Redacted()), form)
+	case u.Hostname() == "":
+		return nil, causeway.WithHint(errors.New("it names no host"), form)
 	case u.Port() != "" && !isPort(u.Port()):
 		return nil, causeway.WithHint(fmt.Errorf("proxy %q: port %s does not exist", u.Redacted(), u.Port()), "give a port of 1 to 65535")
-	case u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return nil, causeway.WithHint(fmt.Errorf("proxy %q: it is not just a host and a port", u.Redacted()), form)
 	}
 	return u, nil

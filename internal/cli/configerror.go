@@ -33,10 +33,40 @@ func configError(path string, text []byte, err error) error {
 	if line > 0 {
 		where += fmt.Sprintf(", line %d", line)
 	}
-	if key := keyOf(text, line); key != "" {
+	key := keyOf(text, line)
+	if key != "" {
 		where += ", " + key
 	}
+	_, syntax := errors.AsType[*yaml.SyntaxError](err)
+	_, unknown := errors.AsType[*yaml.UnknownFieldError](err)
+	switch {
+	case syntax && isTwice(text, line, key):
+		return misuse{fmt.Errorf("%s: the field is there twice", where)}
+	case unknown:
+		return causeway.WithHint(misuse{fmt.Errorf("%s: %s", where, configFault(err))}, "%s", unknownHint(key))
+	}
 	return misuse{fmt.Errorf("%s: %s", where, configFault(err))}
+}
+
+// isTwice reports whether a line's key stands on an earlier one, too.
+func isTwice(text []byte, line int, key string) bool {
+	for i := 1; i < line && key != ""; i++ {
+		if keyOf(text, i) == key {
+			return true
+		}
+	}
+	return false
+}
+
+// unknownHint says what to do about a field that there is not. Whoever mixed up two folders finds the other role's.
+func unknownHint(key string) string {
+	switch key {
+	case "gateway", "instance", "slot", "devices_listen", "channels_listen", "health_listen":
+		return "a gateway's configuration has it: start that with causeway gateway run"
+	case "id", "connection_id", "transports", "proxy":
+		return "a connection point's configuration has it: start that with causeway connection-point run"
+	}
+	return "take it away; the comments of an exported config.yaml name what there is"
 }
 
 // A badValue is a value that a field does not take. It says where it stands and what is wanted, not what it is.
@@ -128,7 +158,7 @@ func configFault(err error) string {
 	case errors.As(err, &duplicate):
 		return "the field is there twice"
 	case errors.As(err, &syntax):
-		return "this is not YAML, or the field is there twice"
+		return "this is not YAML"
 	case errors.As(err, &wrongType):
 		return "the value is of the wrong kind, want " + kindName(wrongType)
 	case errors.As(err, &overflow):

@@ -16,7 +16,8 @@ func TestConfigErrorsHoldNothingOfTheFile(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"unknown field", "site: s\nidd: " + secret + "\nconnection_id: " + secret + "\n", "line 2, idd: there is no such field"},
 		{"unknown field, odd name", "site: s\n\"" + secret + "\": 1\n", "line 2: there is no such field"},
-		{"twice", "site: s\nconnection_id: a\nconnection_id: " + secret + "\n", "line 3, connection_id: this is not YAML, or the field is there twice"},
+		{"twice", "site: s\nconnection_id: a\nconnection_id: " + secret + "\n", "line 3, connection_id: the field is there twice"},
+		{"a gateway's", "site: s\nslot: 0\n", "line 2, slot: there is no such fielda gateway's configuration has it"},
 		{"not YAML", "site: s\nconnection_id: [" + secret + "\n", "this is not YAML"},
 		{"list for text", "site: s\nconnection_id: [" + secret + "]\n", "line 2, connection_id: the value is of the wrong kind, want text"},
 		{"text for number", "site: s\nconnections: " + secret + "\n", "line 2, connections: want a whole number"},

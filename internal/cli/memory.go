@@ -74,6 +74,8 @@ func (r *roleProcess) paceCollector(ctx context.Context) {
 // A memorySize is written as "512MiB" in configuration files, as GOMEMLIMIT is in the environment.
 type memorySize int64
 
+const sizeWanted = "a size of 32MiB or more, such as 512MiB or 2GiB; the units are KiB, MiB, GiB and TiB, and a number alone is bytes"
+
 var memoryUnits = []struct {
 	suffix string
 	shift  int
@@ -81,7 +83,7 @@ var memoryUnits = []struct {
 
 // UnmarshalYAML reads a field of a configuration file.
 func (m *memorySize) UnmarshalYAML(n ast.Node) error {
-	return unmarshalField(n, m, "want a size of 32MiB or more, such as 512MiB or 2GiB")
+	return unmarshalField(n, m, "want "+sizeWanted)
 }
 
 func (m *memorySize) UnmarshalText(b []byte) error {
@@ -97,7 +99,7 @@ func (m *memorySize) UnmarshalText(b []byte) error {
 		*m = memorySize(n << u.shift)
 		return nil
 	}
-	return fmt.Errorf("want a size of 32MiB or more, such as 512MiB or 2GiB, not %q; the units are KiB, MiB, GiB and TiB", b)
+	return fmt.Errorf("%q is not %s", b, sizeWanted)
 }
 
 // Set reads a flag.
@@ -119,9 +121,9 @@ func (m *memorySize) String() string {
 	}
 }
 
-// budgetFlag adds --memory-budget to the command of a role.
-func budgetFlag(f *pflag.FlagSet, m *memorySize) {
-	f.Var(m, "memory-budget", "bytes of bodies that a gateway instance or connection point may hold for slow readers, such as 512MiB; 32MiB or more (default 256MiB)")
+// budgetFlag adds --memory-budget to a command. who has the budget.
+func budgetFlag(f *pflag.FlagSet, m *memorySize, who string) {
+	f.Var(m, "memory-budget", "bytes of bodies that "+who+" may hold for slow readers, such as 512MiB; 32MiB or more (default 256MiB)")
 }
 
 func (m memorySize) MarshalText() ([]byte, error) {

@@ -53,7 +53,10 @@ func TestBadTransportSettingsAreNamed(t *testing.T) {
 	}{
 		{transportConfig{Transports: []string{"tcp"}}, `transports: transport "tcp" does not exist`},
 		{transportConfig{Proxy: "ftp://proxy.test"}, "config.yaml: proxy: proxy"},
-		{transportConfig{Proxy: "proxy.test:3128"}, "proxy: proxy"},
+		{transportConfig{Proxy: "proxy.test:3128"}, "proxy: it does not start with http"},
+		{transportConfig{Proxy: "127.0.0.1:3128"}, "proxy: it does not start with http"},
+		{transportConfig{Proxy: "http://"}, "proxy: it names no host"},
+		{transportConfig{Transports: []string{"auto", "websocket"}}, "transports: auto is all transports, so it stands alone"},
 		{transportConfig{Proxy: "http://proxy.test:99999"}, "port 99999 does not exist"},
 		{transportConfig{Proxy: "http://proxy.test", NoProxy: "10.0.0.0/99"}, `no_proxy: "10.0.0.0/99" names no host`},
 		{transportConfig{Transports: []string{"quic"}, said: map[string]string{"transports": "--transport"}}, `--transport: transport "quic" does not exist`},

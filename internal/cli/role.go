@@ -79,7 +79,7 @@ func (r *roleProcess) carrierCmd(cmd *cobra.Command, run func(*cobra.Command) er
 		return run(cmd)
 	}
 	r.flags(cmd)
-	budgetFlag(cmd.Flags(), &r.budget)
+	budgetFlag(cmd.Flags(), &r.budget, "it")
 	return cmd
 }
 

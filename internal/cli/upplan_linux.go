@@ -59,7 +59,7 @@ func (p *upPlan) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.publishHost, "publish-host", nil, "publish a server by host name, as `FQDN=URL`; may be repeated")
 	f.IntVar(&p.instances, "instances", defaultInstances, "gateway instances, 1 to 16")
 	f.IntVar(&p.connectionPoints, "connection-points", defaultConnectionPoints, "connection points, 1 to 16")
-	budgetFlag(f, &p.memoryBudget)
+	budgetFlag(f, &p.memoryBudget, "each gateway instance and connection point")
 	f.StringVar(&p.serviceName, "service-name", "", "`FQDN` that devices use (default: the listen address)")
 	f.StringVar(&p.certFile, "cert", "", "service certificate with its chain, `PEM` (default: issued by the site's own CA)")
 	f.StringVar(&p.keyFile, "key", "", "key of --cert, `PEM`")
