@@ -238,8 +238,8 @@ func (in *Inbound) AnswerTrailers(fields []byte) error {
 	return err
 }
 
-// Refuse ends the exchange without an answer, or aborts one that has begun. Only before Answer does the device
-// get code's status.
+// Refuse ends the exchange without an answer, or aborts one that has begun, and with it a Read of the body. Only before
+// Answer does the device get code's status.
 func (in *Inbound) Refuse(code causeway.Code, d Delivery) {
 	if in.ended {
 		return
@@ -248,7 +248,9 @@ func (in *Inbound) Refuse(code causeway.Code, d Delivery) {
 	if in.answered {
 		d = Final
 	}
-	in.stream.sendReset(code, d)
+	s := in.stream
+	s.sendReset(code, d)
+	s.end(s.link, s.id, errStreamDone) // the gateway says nothing more of it, and somebody may wait for its body
 }
 
 // run calls the handler and cleans up behind it.
