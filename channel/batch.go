@@ -35,6 +35,9 @@ type batchedConn struct {
 	out    *[]byte // nil while empty
 }
 
+// NetConn returns what is below.
+func (b *batchedConn) NetConn() net.Conn { return b.Conn }
+
 func (b *batchedConn) Read(p []byte) (int, error) {
 	if b.ahead == nil {
 		return b.Conn.Read(p)

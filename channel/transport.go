@@ -109,6 +109,9 @@ type messages struct {
 	patience atomic.Int64 // that a write deadline left, for each message anew; 0: none was set
 }
 
+// NetConn returns what is below.
+func (m *messages) NetConn() net.Conn { return m.raw }
+
 func (m *messages) SetDeadline(t time.Time) error {
 	return errors.Join(m.SetReadDeadline(t), m.SetWriteDeadline(t))
 }

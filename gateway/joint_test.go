@@ -221,7 +221,7 @@ func TestTurnedOutOfTheLine(t *testing.T) {
 		for range limits.MaxChannelHandshakes {
 			v := g.begin(t.Context(), flood, &limits, &closeRecorder{}, maxChannelsPerSource)
 			go func() {
-				err := p.wait(v.ctx, v.addr, time.Hour)
+				err := p.wait(v.ctx, v.addr, time.Hour, nil)
 				if err != nil && g.admit(v, &limits) {
 					t.Error("admitted after it was turned out")
 				}

@@ -16,7 +16,7 @@ type Limits struct {
 	MaxInFlight             int // requests: 8,192 (*)
 	MaxHandshakes           int // unfinished: 2,048
 	MaxHandshakesPerSource  int // unfinished, of one source: 512, since an office behind one address reconnects all at once
-	MaxChannelHandshakes    int // unfinished, on the channel listener: 512
+	MaxChannelHandshakes    int // unfinished, of channels: 512, and 750 at most, or who waits for his turn gets none in time
 	MaxChannelConnections   int // of connection points, handshake done: 1,024
 	MaxStreams              int // HTTP/2 streams of one connection: 128
 	MaxHeadBytes            int // request head: 16 KiB
@@ -72,7 +72,7 @@ func (l Limits) check() error {
 		{"MaxInFlight", l.MaxInFlight, 1, 1 << 20},
 		{"MaxHandshakes", l.MaxHandshakes, 1, 1 << 20},
 		{"MaxHandshakesPerSource", l.MaxHandshakesPerSource, 1, 1 << 20},
-		{"MaxChannelHandshakes", l.MaxChannelHandshakes, 1, 1 << 16},
+		{"MaxChannelHandshakes", l.MaxChannelHandshakes, 1, maxPaced},
 		{"MaxChannelConnections", l.MaxChannelConnections, 1, 1 << 16},
 		{"MaxStreams", l.MaxStreams, 1, 1000},
 		{"MaxHeadBytes", l.MaxHeadBytes, 1 << 10, 64 << 10},

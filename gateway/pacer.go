@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -14,6 +15,9 @@ const (
 	// most of the processor meanwhile: each handshake signs, verifies and reads documents.
 	paceRate  = 150
 	paceBurst = 32
+	// maxPaced is how many may be in line: the last of them has his turn within five seconds, half of what a handshake may
+	// take.
+	maxPaced = 5 * paceRate
 )
 
 // A pacer lets channel handshakes begin at a steady pace. Who has to wait waits in the line of his address, and the
@@ -31,38 +35,56 @@ type pacer struct {
 // A paceLine is what one address has waiting, the oldest first.
 type paceLine struct {
 	addr    netip.Addr
-	waiters []chan struct{}
+	waiters []*paceWaiter
 }
 
-var errPaced = errors.New("too many channels are being made")
+// A paceWaiter is a connection that waits.
+type paceWaiter struct {
+	conn net.Conn
+	turn chan struct{} // closed when its turn has come
+	gone bool          // set before that: nobody is there to take it
+}
 
-// wait returns when a handshake of the address may begin, or with an error after the time that it has, or when ctx ends:
-// its connection was turned out, say.
-func (p *pacer) wait(ctx context.Context, addr netip.Addr, most time.Duration) error {
-	turn := p.enter(addr)
-	if turn == nil {
+var (
+	errPaced  = errors.New("too many channels are being made")
+	errHungUp = errors.New("hung up while its handshake had to wait")
+)
+
+// wait returns when the handshake of conn, which came from the address, may begin, or with an error after the time that it
+// has, or when ctx ends: the connection was turned out, say. Who hangs up meanwhile takes no turn.
+func (p *pacer) wait(ctx context.Context, addr netip.Addr, most time.Duration, conn net.Conn) error {
+	w := p.enter(addr, conn)
+	if w == nil {
 		return nil
 	}
 	late := time.NewTimer(most)
 	defer late.Stop()
 	err := errPaced
 	select {
-	case <-turn:
-		return nil
+	case <-w.turn:
+		return w.outcome()
 	case <-late.C:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.removeLocked(addr, turn) {
+	if p.removeLocked(addr, w) {
 		return err
 	}
-	return nil // its turn came at the same moment
+	return w.outcome() // its turn came at the same moment
 }
 
-// enter takes a token, or a place in the line.
-func (p *pacer) enter(addr netip.Addr) (turn chan struct{}) {
+// outcome is for who has had his turn.
+func (w *paceWaiter) outcome() error {
+	if w.gone {
+		return errHungUp
+	}
+	return nil
+}
+
+// enter takes a token, which is nil, or a place in the line.
+func (p *pacer) enter(addr netip.Addr, conn net.Conn) *paceWaiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fillLocked()
@@ -79,11 +101,11 @@ func (p *pacer) enter(addr netip.Addr) (turn chan struct{}) {
 		p.lines[addr] = l
 		p.turns = append(p.turns, l)
 	}
-	turn = make(chan struct{})
-	l.waiters = append(l.waiters, turn)
+	w := &paceWaiter{conn: conn, turn: make(chan struct{})}
+	l.waiters = append(l.waiters, w)
 	p.waiting++
 	p.armLocked()
-	return turn
+	return w
 }
 
 // fillLocked adds what time has earned.
@@ -111,19 +133,22 @@ func (p *pacer) grant() {
 	p.timer = nil
 	p.fillLocked()
 	for p.tokens >= 1 && p.waiting > 0 {
-		p.tokens--
-		p.nextLocked()
+		if p.nextLocked() {
+			p.tokens--
+		}
 	}
 	if p.waiting > 0 {
 		p.armLocked()
 	}
 }
 
-// nextLocked lets the oldest of the address go whose turn it is.
-func (p *pacer) nextLocked() {
+// nextLocked lets the oldest of the address go whose turn it is, and reports whether he is still there to take it.
+func (p *pacer) nextLocked() bool {
 	l := p.turns[0]
 	p.turns = p.turns[1:]
-	close(l.waiters[0])
+	w := l.waiters[0]
+	w.gone = hungUp(w.conn)
+	close(w.turn)
 	l.waiters = l.waiters[1:]
 	p.waiting--
 	if len(l.waiters) > 0 {
@@ -131,16 +156,17 @@ func (p *pacer) nextLocked() {
 	} else {
 		delete(p.lines, l.addr)
 	}
+	return !w.gone
 }
 
 // removeLocked takes a waiter out. It reports false when its turn has come.
-func (p *pacer) removeLocked(addr netip.Addr, turn chan struct{}) bool {
+func (p *pacer) removeLocked(addr netip.Addr, gone *paceWaiter) bool {
 	l := p.lines[addr]
 	if l == nil {
 		return false
 	}
 	for i, w := range l.waiters {
-		if w != turn {
+		if w != gone {
 			continue
 		}
 		l.waiters = append(l.waiters[:i], l.waiters[i+1:]...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
+	"github.com/causeway-gateway/causeway/internal/begun"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -25,7 +27,7 @@ func TestHundredConnectionPointsWaitForSecondsOnly(t *testing.T) {
 		var wg sync.WaitGroup
 		flood := netip.MustParseAddr("192.0.2.1")
 		for range 256 {
-			wg.Go(func() { _ = p.wait(t.Context(), flood, 10*time.Second) })
+			wg.Go(func() { _ = p.wait(t.Context(), flood, 10*time.Second, nil) })
 		}
 		synctest.Wait()
 		start := time.Now()
@@ -35,7 +37,7 @@ func TestHundredConnectionPointsWaitForSecondsOnly(t *testing.T) {
 			addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 			for k := range 4 {
 				wg.Go(func() {
-					if err := p.wait(t.Context(), addr, 10*time.Second); err != nil {
+					if err := p.wait(t.Context(), addr, 10*time.Second, nil); err != nil {
 						t.Errorf("connection point %d: %v", i, err)
 					}
 					mu.Lock()
@@ -68,7 +70,7 @@ func TestPaceHoldsOverALongTime(t *testing.T) {
 		addr := netip.MustParseAddr("192.0.2.1")
 		start := time.Now()
 		for range 10 * paceRate {
-			wg.Go(func() { _ = p.wait(t.Context(), addr, time.Hour) })
+			wg.Go(func() { _ = p.wait(t.Context(), addr, time.Hour, nil) })
 		}
 		wg.Wait()
 		want := time.Duration(10*paceRate-paceBurst) * time.Second / paceRate
@@ -78,7 +80,7 @@ func TestPaceHoldsOverALongTime(t *testing.T) {
 		time.Sleep(time.Hour) // which earns no more than a burst
 		start = time.Now()
 		for range paceBurst + 1 {
-			wg.Go(func() { _ = p.wait(t.Context(), addr, time.Hour) })
+			wg.Go(func() { _ = p.wait(t.Context(), addr, time.Hour, nil) })
 		}
 		wg.Wait()
 		if took := time.Since(start); took < time.Second/paceRate/2 {
@@ -93,11 +95,11 @@ func TestWhoWaitsTooLongIsTold(t *testing.T) {
 		var wg sync.WaitGroup
 		addr := netip.MustParseAddr("192.0.2.1")
 		for range paceBurst + 3*paceRate {
-			wg.Go(func() { _ = p.wait(t.Context(), addr, 10*time.Second) })
+			wg.Go(func() { _ = p.wait(t.Context(), addr, 10*time.Second, nil) })
 		}
 		synctest.Wait()
 		start := time.Now()
-		if err := p.wait(t.Context(), addr, time.Second); err == nil || time.Since(start) != time.Second {
+		if err := p.wait(t.Context(), addr, time.Second, nil); err == nil || time.Since(start) != time.Second {
 			t.Errorf("%v after %s, want the end of its time", err, time.Since(start))
 		}
 		wg.Wait()
@@ -107,6 +109,74 @@ func TestWhoWaitsTooLongIsTold(t *testing.T) {
 			t.Errorf("%d wait in %d lines, %d turns", p.waiting, len(p.lines), len(p.turns))
 		}
 	})
+}
+
+// TestWhoHangsUpInLineTakesNoTurn has peers of every kind of connection that a channel comes on hang up while they wait:
+// the one behind them all has the very next turn.
+func TestWhoHangsUpInLineTakesNoTurn(t *testing.T) {
+	p := pacer{tokens: -1e6, filled: time.Now()} // earns nothing for hours
+	wraps := []func(net.Conn) net.Conn{
+		func(c net.Conn) net.Conn { return c },
+		channel.Batched,
+		func(c net.Conn) net.Conn { return channel.Batched(&begun.Conn{Conn: c}) },
+		func(c net.Conn) net.Conn { return channel.Batched(channel.Messages(c, &deviceConn{Conn: c})) },
+	}
+	hangUps := []func(*net.TCPConn){
+		func(c *net.TCPConn) { c.Close() },
+		func(c *net.TCPConn) { _ = c.SetLinger(0); c.Close() },
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*longWait)
+	defer cancel()
+	gone := make(chan error, len(wraps)*len(hangUps))
+	addr := netip.MustParseAddr("192.0.2.1")
+	line := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.waiting
+	}
+	for _, wrap := range wraps {
+		for _, hangUp := range hangUps {
+			near, far := tcpPair(t)
+			c, before := wrap(near), line()
+			go func() { gone <- p.wait(ctx, addr, 2*longWait, c) }()
+			waitFor(t, func() bool { return line() > before })
+			if hungUp(c) {
+				t.Error("who waits is taken for gone")
+			}
+			hangUp(far)
+			waitFor(t, func() bool { return hungUp(c) })
+		}
+	}
+	near, _ := tcpPair(t)
+	live, before := make(chan error, 1), line()
+	go func() { live <- p.wait(ctx, addr, 2*longWait, near) }()
+	waitFor(t, func() bool { return line() > before })
+	p.mu.Lock()
+	p.tokens = 1
+	p.mu.Unlock()
+	p.grant()
+	if err := <-live; err != nil {
+		t.Errorf("who stayed: %v", err)
+	}
+	for range cap(gone) {
+		if err := <-gone; !errors.Is(err, errHungUp) {
+			t.Errorf("who hung up: %v, want %v", err, errHungUp)
+		}
+	}
+	if line() != 0 || p.timer != nil {
+		t.Errorf("%d wait still", line())
+	}
+}
+
+// TestWaitingRoomFitsThePace holds that whoever may wait has his turn well within the time of a handshake.
+func TestWaitingRoomFitsThePace(t *testing.T) {
+	most, handshake := Limits{}.or().MaxChannelHandshakes, Timeouts{}.or().Handshake
+	if most > maxPaced || handshake < 2*maxPaced*time.Second/paceRate {
+		t.Errorf("%d may wait at a pace of %d in a second", most, paceRate)
+	}
+	if many := (Limits{MaxChannelHandshakes: maxPaced + 1}); many.or().check() == nil {
+		t.Error("more may wait than have a turn in time")
+	}
 }
 
 // The same with real handshakes: a hundred connection points whose instance was away come back in one moment.

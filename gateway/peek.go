@@ -78,7 +78,7 @@ func (s *Server) channelHello() func(*tls.ClientHelloInfo) (*tls.Config, error) 
 	named := s.channelTLS.Clone()
 	named.NextProtos = []string{channel.ALPN(s.slot)}
 	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if err := s.pacer.wait(hello.Context(), sourceAddr(hello.Conn.RemoteAddr()), s.timeouts.Handshake); err != nil {
+		if err := s.pacer.wait(hello.Context(), sourceAddr(hello.Conn.RemoteAddr()), s.timeouts.Handshake, hello.Conn); err != nil {
 			return nil, err
 		}
 		if _, ok := channel.ParseALPN(hello.SupportedProtos); ok {

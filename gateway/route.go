@@ -73,7 +73,7 @@ func (s *Server) spliceChannel(ctx context.Context, conn net.Conn, head []byte, 
 func (s *Server) joinChannel(ctx context.Context, conn net.Conn, head []byte, n causeway.Slot, v *visit) {
 	defer conn.Close()
 	// So is the pace: a stranger must not fill the one line that all from here have there.
-	if s.siblings == nil && s.pacer.wait(v.ctx, v.addr, s.timeouts.Handshake) != nil {
+	if s.siblings == nil && s.pacer.wait(v.ctx, v.addr, s.timeouts.Handshake, conn) != nil {
 		s.metrics.channels.WithLabelValues("shed").Inc()
 		return
 	}
