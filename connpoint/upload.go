@@ -77,7 +77,11 @@ func (x *exchange) sendWhole(n int) bool {
 	if n > 0 {
 		if err := x.appendBody(n); err != nil {
 			x.untouched = true
-			x.refuse(&causeway.Refusal{Code: causeway.CodeConnectorBadRequest, Reason: "body", Err: err}, channel.NotDelivered)
+			cause := x.cause()
+			if cause == nil {
+				cause = &causeway.Refusal{Code: causeway.CodeConnectorBadRequest, Reason: "body", Err: err}
+			}
+			x.refuse(cause, channel.NotDelivered)
 			return false
 		}
 	}
@@ -105,11 +109,46 @@ func (x *exchange) appendBody(n int) error {
 	at := len(x.head)
 	x.head = append(x.head, make([]byte, n)...)
 	// A gateway that announces bytes and does not send them must not hold a server's connection for good.
-	stall := time.AfterFunc(time.Duration(x.verdict.Rule.IdleTimeout)+deviceGrace, x.conn.close)
-	defer stall.Stop()
+	stall := x.newStall()
+	stall.begin()
 	_, err := io.ReadFull(x.in.Body(), x.head[at:])
+	if stall.end() {
+		err = errStalled
+	}
 	x.sentBytes = int64(n)
 	return err
+}
+
+// A stall closes the server's connection when the device does not send on in time. It has done so, or never will, when end
+// returns: the connection may be another request's by then.
+type stall struct {
+	idle  time.Duration
+	timer *time.Timer
+	fired chan struct{}
+}
+
+func (x *exchange) newStall() *stall {
+	s := &stall{idle: time.Duration(x.verdict.Rule.IdleTimeout) + deviceGrace, fired: make(chan struct{})}
+	conn, stalled := x.conn, &x.stalled
+	s.timer = time.AfterFunc(s.idle, func() {
+		stalled.Store(true)
+		conn.close()
+		close(s.fired)
+	})
+	s.timer.Stop()
+	return s
+}
+
+// begin gives the device its time anew.
+func (s *stall) begin() { s.timer.Reset(s.idle) }
+
+// end reports whether the time was up. There is no begin after that.
+func (s *stall) end() bool {
+	if s.timer.Stop() {
+		return false
+	}
+	<-s.fired
+	return true
 }
 
 // write hands the first bytes of the request to the connection.
@@ -142,20 +181,16 @@ func (x *exchange) write(p []byte) bool {
 // sendBody streams the body, in chunks when its length is unknown. A body that is not what was declared never looks
 // complete to the server: the connection is closed instead.
 func (x *exchange) sendBody(declared int64) error {
-	idle := time.Duration(x.verdict.Rule.IdleTimeout) + deviceGrace
-	conn := x.conn
-	stall := time.AfterFunc(idle, func() {
-		x.stalled.Store(true)
-		conn.close()
-	})
-	defer stall.Stop()
+	stall := x.newStall()
 	buf := chunkBuffers.Get().(*[chunkBytes]byte)
 	defer chunkBuffers.Put(buf)
 	const room = len("ffff\r\n") // in front of a chunk
 	for {
-		stall.Reset(idle)
+		stall.begin()
 		n, err := x.body.Read(buf[room : chunkBytes-2])
-		stall.Stop()
+		if stall.end() {
+			return errStalled
+		}
 		if n > 0 {
 			if x.sentBytes += int64(n); declared >= 0 && x.sentBytes > declared || declared < 0 && x.sentBytes > x.verdict.Rule.MaxBodyBytes {
 				return &causeway.Refusal{Code: causeway.CodeConnectorForbidden, Reason: fmt.Sprintf("body is longer than %d bytes", max(declared, x.verdict.Rule.MaxBodyBytes))}

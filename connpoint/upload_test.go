@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
@@ -310,4 +311,55 @@ func TestPanicEndsOneRequest(t *testing.T) {
 		t.Errorf("%d connections are still open", s.open)
 	}
 	b.do("GET", "/app/x").wantAnswer(t, 200, "")
+}
+
+// lateBody brings one byte in the very moment in which the device's time is up, and then its end.
+type lateBody struct{ after time.Duration }
+
+func (b *lateBody) Read(p []byte) (int, error) {
+	if b.after == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(b.after)
+	b.after = 0
+	p[0] = 'x'
+	return 1, nil
+}
+
+// TestTimeThatIsUpInTheLastMomentHitsNoOtherRequest holds that an upload either is too late, or leaves a connection behind that
+// nothing closes any more: it is the next request's.
+func TestTimeThatIsUpInTheLastMomentHitsNoOtherRequest(t *testing.T) {
+	const idle = 10 * time.Second
+	for name, send := range map[string]func(x *exchange) error{
+		"small": func(x *exchange) error { return x.appendBody(1) },
+		"large": func(x *exchange) error { return x.sendBody(-1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, early := range []time.Duration{0, time.Nanosecond} {
+				synctest.Test(t, func(t *testing.T) {
+					near, far := net.Pipe()
+					defer near.Close()
+					go func() { _, _ = io.Copy(io.Discard, far) }()
+					body := &lateBody{idle + deviceGrace - early}
+					conn := newServerConn(newServerPool("server", nil, 1), near)
+					conn.pool.open = 1
+					x := &exchange{in: &fakeInbound{t: t, body: body}, body: body, conn: conn,
+						verdict: policy.Verdict{Rule: &policy.Rule{IdleTimeout: policy.Duration(idle), MaxBodyBytes: 10}}}
+					err := send(x)
+					late := conn.ended.Load()
+					if late != errors.Is(err, errStalled) || late != x.stalled.Load() {
+						t.Errorf("%v, with the connection closed: %v", err, late)
+					}
+					if early > 0 && err != nil {
+						t.Errorf("in time, and %v", err)
+					}
+					x.stalled.Store(false) // another request's by now
+					time.Sleep(time.Hour)
+					if conn.ended.Load() != late || x.stalled.Load() {
+						t.Error("the next request was hit")
+					}
+				})
+			}
+		})
+	}
 }
