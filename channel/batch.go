@@ -4,10 +4,10 @@ import (
 	"errors"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/causeway-gateway/causeway/internal/begun"
+	"github.com/causeway-gateway/causeway/internal/corked"
 	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
@@ -30,9 +30,7 @@ type batchedConn struct {
 	net.Conn
 	ahead *readAhead // nil without a socket
 
-	mu     sync.Mutex // guards the fields below
-	corked bool
-	out    *[]byte // nil while empty
+	out corked.Writer
 }
 
 // NetConn returns what is below.
@@ -45,45 +43,12 @@ func (b *batchedConn) Read(p []byte) (int, error) {
 	return b.ahead.Read(p)
 }
 
-func (b *batchedConn) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.corked {
-		return b.Conn.Write(p)
-	}
-	if b.out == nil {
-		b.out = batches.Get().(*[]byte)
-	}
-	*b.out = append(*b.out, p...)
-	return len(p), nil
-}
+func (b *batchedConn) Write(p []byte) (int, error) { return b.out.Write(b.Conn, p) }
 
-func (b *batchedConn) cork() {
-	b.mu.Lock()
-	b.corked = true
-	b.mu.Unlock()
-}
-
-// batches are output buffers: a connection has one while it writes a batch, and none while it is idle.
-var batches = sync.Pool{New: func() any { return new([]byte) }}
-
-// maxKeptBatchBytes is the largest output buffer that is used again: a batch of all that may wait, with TLS around it.
-const maxKeptBatchBytes = maxPendingBytes + maxPendingBytes/4
+func (b *batchedConn) cork() { b.out.Cork() }
 
 func (b *batchedConn) flush(patience time.Duration) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.corked = false
-	if b.out == nil {
-		return nil
-	}
-	err := writePatiently(b.Conn, *b.out, patience)
-	if cap(*b.out) <= maxKeptBatchBytes {
-		*b.out = (*b.out)[:0]
-		batches.Put(b.out)
-	}
-	b.out = nil
-	return err
+	return b.out.Uncork(func(p []byte) error { return writePatiently(b.Conn, p, patience) })
 }
 
 // writePatiently writes p, and gives up only when not one byte was taken for patience: a slow line is not a dead one.

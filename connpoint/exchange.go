@@ -12,8 +12,12 @@ import (
 )
 
 const (
-	// chunkBytes is how much of an answer is passed on at once.
-	chunkBytes = 32 << 10
+	// chunkBytes is how much of a body is passed on at once, largeChunkBytes how much of an answer that is known to be
+	// large: as much as one frame of a bulk connection carries.
+	chunkBytes      = 32 << 10
+	largeChunkBytes = 64 << 10
+	// largeAnswer is from how many bytes on it is worth the larger buffer.
+	largeAnswer = 1 << 20
 	// maxInforms is how many 1xx heads are passed on, maxFlood how many are read before the server is cut.
 	maxInforms = 8
 	maxFlood   = 64
@@ -23,7 +27,10 @@ const (
 	earlyAnswer = 2 * time.Second
 )
 
-var chunkBuffers = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
+var (
+	chunkBuffers      = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
+	largeChunkBuffers = sync.Pool{New: func() any { return new([largeChunkBytes]byte) }}
+)
 
 // run sends the request and passes the answer on. It reports whether the server's connection can be used again.
 func (x *exchange) run() (good bool) {
@@ -125,12 +132,22 @@ func (x *exchange) passOn() bool {
 	if x.resp.BodyBytes == 0 {
 		return x.in.Answer(head, nil, true) == nil
 	}
-	body := x.conn.reader.Body(x.resp.BodyBytes, x.resp.Chunked, 0)
+	if x.resp.BodyBytes >= largeAnswer {
+		buf := largeChunkBuffers.Get().(*[largeChunkBytes]byte)
+		defer largeChunkBuffers.Put(buf)
+		return x.passBody(head, buf[:])
+	}
 	buf := chunkBuffers.Get().(*[chunkBytes]byte)
 	defer chunkBuffers.Put(buf)
+	return x.passBody(head, buf[:])
+}
+
+// passBody sends the answer that has this head, piece by piece by way of buf.
+func (x *exchange) passBody(head, buf []byte) bool {
+	body := x.conn.reader.Body(x.resp.BodyBytes, x.resp.Chunked, 0)
 	n, err := 0, error(nil)
 	if x.conn.buffered() > 0 {
-		if n, err = x.readSome(body, buf[:]); err != nil && err != io.EOF {
+		if n, err = x.readSome(body, buf); err != nil && err != io.EOF {
 			x.refuse(bodyError(err), channel.Final)
 			return false
 		}
@@ -141,7 +158,7 @@ func (x *exchange) passOn() bool {
 		return false
 	}
 	for err == nil {
-		n, err = x.readSome(body, buf[:])
+		n, err = x.readSome(body, buf)
 		if err != nil && err != io.EOF {
 			x.cut(err)
 			return false

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/window"
 	"github.com/causeway-gateway/causeway/signed"
 )
 
@@ -202,6 +203,9 @@ func (p *serverPool) connect(ctx context.Context) (*serverConn, error) {
 	raw, err := p.dialer.DialContext(ctx, "tcp", p.address)
 	if err != nil {
 		return nil, err
+	}
+	if rc, err := raw.(syscall.Conn).SyscallConn(); err == nil {
+		window.Bound(rc)
 	}
 	c := newServerConn(p, raw)
 	if p.tls == nil {

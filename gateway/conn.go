@@ -13,6 +13,7 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/identity"
+	"github.com/causeway-gateway/causeway/internal/corked"
 	"github.com/causeway-gateway/causeway/internal/reset"
 )
 
@@ -49,6 +50,7 @@ type deviceConn struct {
 	patrolled     atomic.Bool // strangerTimer runs
 	large         bool        // counts among the large chains of strangers
 
+	out     corked.Writer
 	closing sync.Once
 	state   atomic.Int32 // of an HTTP/1.1 connection: connIdle, connBusy, connClosed
 

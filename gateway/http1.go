@@ -383,7 +383,7 @@ func (x *http1Call) send(b []byte) error {
 		}
 	}
 	x.h.allowWrite(idle)
-	if _, err := x.h.tls.Write(b); err != nil {
+	if err := x.h.writeOut(b); err != nil {
 		return errors.Join(errDeviceGone, err)
 	}
 	return nil

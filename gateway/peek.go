@@ -10,7 +10,6 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/internal/begun"
-	"github.com/causeway-gateway/causeway/policy"
 )
 
 // Channels may come on the devices' port, marked by their ALPN (channel.ALPN). TLS reads the ClientHello as that of any
@@ -104,16 +103,4 @@ func (c *deviceConn) endPeek(ctx context.Context) bool {
 	_ = c.SetDeadline(time.Time{})
 	c.s.routeChannel(ctx, &begun.Conn{Conn: c.Conn, Head: p.bytes}, p.slot)
 	return true
-}
-
-// Write keeps back what TLS would say to a channel that it is not for. Who speaks HTTP/2 is given time here, because
-// net/http writes when it wants; a write of HTTP/1.1 has been given it, and the farewell of TLS takes its own.
-func (c *deviceConn) Write(b []byte) (int, error) {
-	if c.peek != nil && c.peek.channel {
-		return len(b), nil
-	}
-	if c.allowance != nil && c.writeBy.Load() != others {
-		c.allowWrite(policy.DefaultIdleTimeout)
-	}
-	return c.socket.Write(b)
 }

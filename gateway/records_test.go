@@ -81,21 +81,21 @@ func TestRecordsOfTLS12MayHoldOneMoreByte(t *testing.T) {
 	}
 }
 
-// A corked connection keeps what is written until it is told to send.
-type corked struct {
+// A heldBack connection keeps what is written until it is told to send.
+type heldBack struct {
 	net.Conn
 	on  bool
 	buf bytes.Buffer
 }
 
-func (c *corked) Write(p []byte) (int, error) {
+func (c *heldBack) Write(p []byte) (int, error) {
 	if !c.on {
 		return c.Conn.Write(p)
 	}
 	return c.buf.Write(p)
 }
 
-func (c *corked) flush(t *testing.T) {
+func (c *heldBack) flush(t *testing.T) {
 	t.Helper()
 	if _, err := c.Conn.Write(c.buf.Bytes()); err != nil {
 		t.Error(err)
@@ -115,7 +115,7 @@ func TestRequestsAreNoticedHoweverTheyAreCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = raw.SetDeadline(time.Now().Add(time.Minute))
-		under := &corked{Conn: raw}
+		under := &heldBack{Conn: raw}
 		cfg := in.clientTLS(cert)
 		if seed%2 == 1 {
 			cfg.MaxVersion = tls.VersionTLS12
