@@ -204,7 +204,7 @@ func TestOptionalFramesMayStandOnBulkConnections(t *testing.T) {
 	b.pool.mu.Lock()
 	set := b.pool.sets["cp"]
 	b.pool.mu.Unlock()
-	sayMore(set.bulk.all()[0])
+	sayMore(set.bulk.find(idle.number)) // another may not have been welcomed yet
 	dev := &recorder{}
 	if err := b.pool.Exchange(t.Context(), get("/"), dev); err != nil || !bytes.Equal(dev.body.Bytes(), want) {
 		t.Errorf("%v, %d bytes of %d", err, dev.body.Len(), len(want))
