@@ -153,20 +153,35 @@ func (d *load) work(device int) {
 		if first.ok() {
 			continue
 		}
-		if seconds, err := strconv.Atoi(first.retryAfter); err == nil {
-			time.Sleep(time.Duration(seconds) * time.Second) // as every client does that can read it
-		}
+		first.heed()
 		kept.close()
 		kept = nil
 		second := d.ask(&kept, "GET", id+"-again", query, nil)
 		second.second = true
 		d.note(second)
+		if !second.ok() && first.status == 0 && second.heed() { // the first was cut, so nothing was said with it
+			kept.close()
+			kept = nil
+			second = d.ask(&kept, "GET", id+"-at-last", query, nil)
+			second.second = true
+			d.note(second)
+		}
 		if !second.ok() {
 			d.mu.Lock()
 			d.lost = append(d.lost, fmt.Sprintf("%v; then %v", first, second))
 			d.mu.Unlock()
 		}
 	}
+}
+
+// heed waits for as long as the answer says, as every client does that can read it. It reports whether it says so.
+func (a attempt) heed() bool {
+	seconds, err := strconv.Atoi(a.retryAfter)
+	if err != nil {
+		return false
+	}
+	time.Sleep(time.Duration(seconds) * time.Second)
+	return true
 }
 
 func (d *load) note(a attempt) {
