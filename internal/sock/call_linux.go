@@ -1,4 +1,4 @@
-//go:build !race
+//go:build !race && !386
 
 package sock
 
@@ -12,30 +12,41 @@ import (
 // maxQuickWrite is the largest write that nobody is told of. To copy more takes as long as others should not wait.
 const maxQuickWrite = 64 << 10
 
-// Read is read(2) for a socket that does not block. p must not be empty. An error is a syscall.Errno, and n then 0.
+// Whether a socket blocks belongs to the socket, and another process may have it too. So every call says itself that it
+// does not wait: without the scheduler's knowledge, one that did would hold up the whole process.
+
+// Read is recv(2) that does not wait. p must not be empty. An error is a syscall.Errno, and n then 0.
 func Read(fd uintptr, p []byte) (n int, err error) {
-	return transferred(syscall.SYS_READ, fd, p)
-}
-
-// Write is write(2) for a socket that does not block. p must not be empty. An error is a syscall.Errno, and n then 0.
-func Write(fd uintptr, p []byte) (n int, err error) {
-	if len(p) > maxQuickWrite {
-		return told(syscall.Write, fd, p)
-	}
-	return transferred(syscall.SYS_WRITE, fd, p)
-}
-
-func transferred(call, fd uintptr, p []byte) (int, error) {
 	for {
-		n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
-		switch errno {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, errno
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), syscall.MSG_DONTWAIT, 0, 0)
+		if errno != syscall.EINTR {
+			return transferred(n, errno)
 		}
 	}
+}
+
+// Write is send(2) that does not wait. p must not be empty. An error is a syscall.Errno, and n then 0.
+func Write(fd uintptr, p []byte) (n int, err error) {
+	if len(p) > maxQuickWrite {
+		return told(sendTold, fd, p)
+	}
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+		if errno != syscall.EINTR {
+			return transferred(n, errno)
+		}
+	}
+}
+
+func sendTold(fd int, p []byte) (int, error) {
+	return unix.SendmsgN(fd, p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
+
+func transferred(n uintptr, errno syscall.Errno) (int, error) {
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }
 
 // Readable reports whether a read of the socket would give something now: bytes, the end, or an error.
