@@ -13,6 +13,7 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/internal/http1"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // A bareFront takes devices' HTTP/1.1 connections and sends what they ask over the channel.
@@ -24,7 +25,7 @@ type bareFront struct {
 
 func (f *bareFront) serve(raw net.Conn) {
 	defer raw.Close()
-	conn := tls.Server(raw, f.tls)
+	conn := tls.Server(sock.New(raw), f.tls)
 	if conn.Handshake() != nil {
 		return
 	}

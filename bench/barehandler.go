@@ -11,11 +11,10 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/internal/http1"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // A bareHandler brings what comes over the channel to the servers, on connections that it keeps.
@@ -30,7 +29,6 @@ type bareHandler struct {
 type bareServer struct {
 	net.Conn
 	raw  syscall.RawConn
-	poll [1]unix.PollFd
 	rd   *http1.Reader
 	req  http1.Request
 	resp http1.Response
@@ -78,17 +76,14 @@ func dialBare() (*bareServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn = sock.New(conn)
 	// The reader asks for one byte first; in front of a connection without TLS that would be a system call.
 	return &bareServer{Conn: conn, raw: raw, rd: http1.NewReader(bufio.NewReader(conn))}, nil
 }
 
 // silent reports whether an idle connection is still open, and brings nothing that nobody asked for.
 func (s *bareServer) silent() (ok bool) {
-	err := s.raw.Control(func(fd uintptr) {
-		s.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-		n, err := unix.Poll(s.poll[:], 0)
-		ok = n == 0 && err == nil
-	})
+	err := s.raw.Control(func(fd uintptr) { ok = !sock.Readable(fd) })
 	return ok && err == nil
 }
 
