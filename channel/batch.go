@@ -45,7 +45,7 @@ func (b *batchedConn) Read(p []byte) (int, error) {
 
 func (b *batchedConn) Write(p []byte) (int, error) { return b.out.Write(b.Conn, p) }
 
-func (b *batchedConn) cork() { b.out.Cork() }
+func (b *batchedConn) cork(expect int) { b.out.Cork(expect) }
 
 func (b *batchedConn) flush(patience time.Duration) error {
 	return b.out.Uncork(func(p []byte) error { return writePatiently(b.Conn, p, patience) })

@@ -21,8 +21,8 @@ const (
 	// maxBulkConns bounds the bulk connections of one channel set.
 	maxBulkConns = 32
 	// bulkMemoryBytes is what a bulk connection in use holds in the process besides the kernel's buffers, as the
-	// memory budget counts it: a frame, the batch it is written in, and TLS's record.
-	bulkMemoryBytes = 192 << 10
+	// memory budget counts it: a frame, the buffer it is written in, what was read ahead, and TLS's record.
+	bulkMemoryBytes = 256 << 10
 	// bulkPatience is how long a write may stand still before the connection is given up: longer than any device or
 	// server may pause. Whoever is tired of waiting earlier ends the stream, and that ends the write.
 	bulkPatience = 20 * time.Minute
@@ -328,7 +328,7 @@ func (b *bulkConn) writeLocked(h frameHeader, p []byte, patience time.Duration) 
 		}
 		return err
 	}
-	b.batched.cork()
+	b.batched.cork(len(p))
 	_, err := b.conn.Write(header) // into the batch
 	if err == nil && len(p) > 0 {
 		_, err = b.conn.Write(p)

@@ -233,7 +233,7 @@ func (l *link) writeBatch(out []byte) error {
 	if l.batched == nil {
 		return writePatiently(l.conn, out, l.deadAfter)
 	}
-	l.batched.cork()
+	l.batched.cork(len(out))
 	_, err := l.conn.Write(out) // into the batch
 	return errors.Join(err, l.batched.flush(l.deadAfter))
 }

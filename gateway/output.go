@@ -11,13 +11,14 @@ import (
 // few.
 const corkFrom = 48 << 10
 
-// writeOut writes more of an answer, within the time of the allowWrite before it.
+// writeOut writes more of an answer, within the time of the allowWrite before it. After an error the connection has to be
+// closed: TLS may not know of it.
 func (c *deviceConn) writeOut(b []byte) error {
 	if len(b) < corkFrom {
 		_, err := c.tls.Write(b)
 		return err
 	}
-	c.out.Cork()
+	c.out.Cork(len(b))
 	_, err := c.tls.Write(b)
 	return errors.Join(err, c.out.Uncork(func(records []byte) error {
 		_, err := c.socket.Write(records)

@@ -12,19 +12,26 @@ import (
 type Writer struct {
 	mu     sync.Mutex // guards the fields below, and the order of writes
 	corked bool
+	expect int
 	held   *[]byte // nil while empty
 }
 
-// buffers are what is held back: a connection has one while it writes, and none while it is idle.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// What is held back lies in a buffer while a connection writes, and in none while it is idle. A buffer is used again, but
+// not one that is far too large: who is held up by a slow reader keeps it for long.
+var (
+	buffers      = sync.Pool{New: func() any { return new([]byte) }} // up to mostBytes
+	largeBuffers = sync.Pool{New: func() any { return new([]byte) }} // up to mostLargeBytes
+)
 
-// maxKeptBytes is the largest buffer that is used again.
-const maxKeptBytes = 384 << 10
+const (
+	mostBytes      = 96 << 10
+	mostLargeBytes = 384 << 10
+)
 
-// Cork holds back what is written from now on.
-func (w *Writer) Cork() {
+// Cork holds back what is written from now on, which will be about expect bytes.
+func (w *Writer) Cork(expect int) {
 	w.mu.Lock()
-	w.corked = true
+	w.corked, w.expect = true, expect
 	w.mu.Unlock()
 }
 
@@ -36,7 +43,7 @@ func (w *Writer) Write(c io.Writer, p []byte) (int, error) {
 		return c.Write(p)
 	}
 	if w.held == nil {
-		w.held = buffers.Get().(*[]byte)
+		w.held = take(w.expect)
 	}
 	*w.held = append(*w.held, p...)
 	return len(p), nil
@@ -53,9 +60,24 @@ func (w *Writer) Uncork(write func([]byte) error) error {
 	}
 	w.held = nil
 	err := write(*held)
-	if cap(*held) <= maxKeptBytes {
-		*held = (*held)[:0]
-		buffers.Put(held)
-	}
+	give(held)
 	return err
+}
+
+// take returns a buffer for about n bytes and what TLS adds.
+func take(n int) *[]byte {
+	if n < mostBytes*3/4 {
+		return buffers.Get().(*[]byte)
+	}
+	return largeBuffers.Get().(*[]byte)
+}
+
+func give(b *[]byte) {
+	*b = (*b)[:0]
+	switch {
+	case cap(*b) <= mostBytes:
+		buffers.Put(b)
+	case cap(*b) <= mostLargeBytes:
+		largeBuffers.Put(b)
+	}
 }

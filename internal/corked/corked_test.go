@@ -22,7 +22,7 @@ func TestOneWriteForAllThatWasHeldBack(t *testing.T) {
 	var w Writer
 	c := &writes{}
 	_, _ = w.Write(c, []byte("a"))
-	w.Cork()
+	w.Cork(8)
 	for _, s := range []string{"b", "c", "d"} {
 		if n, err := w.Write(c, []byte(s)); n != 1 || err != nil {
 			t.Fatal(n, err)
@@ -42,7 +42,7 @@ func TestOneWriteForAllThatWasHeldBack(t *testing.T) {
 
 func TestNothingHeldBackIsNoWrite(t *testing.T) {
 	var w Writer
-	w.Cork()
+	w.Cork(8)
 	if err := w.Uncork(func([]byte) error { return errors.New("called") }); err != nil {
 		t.Error(err)
 	}
@@ -52,12 +52,12 @@ func TestAFailedWriteKeepsNothing(t *testing.T) {
 	var w Writer
 	c := &writes{}
 	broken := errors.New("broken")
-	w.Cork()
+	w.Cork(8)
 	_, _ = w.Write(c, []byte("lost"))
 	if err := w.Uncork(func([]byte) error { return broken }); err != broken {
 		t.Fatalf("got %v", err)
 	}
-	w.Cork()
+	w.Cork(8)
 	_, _ = w.Write(c, []byte("next"))
 	_ = w.Uncork(func(p []byte) error { _, err := c.Write(p); return err })
 	if c.String() != "next" {
@@ -70,7 +70,7 @@ func TestOrderHoldsWithASecondWriter(t *testing.T) {
 	for range 200 {
 		var w Writer
 		c := &writes{}
-		w.Cork()
+		w.Cork(8)
 		_, _ = w.Write(c, []byte("1"))
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = w.Write(c, []byte("2")) })
@@ -78,6 +78,26 @@ func TestOrderHoldsWithASecondWriter(t *testing.T) {
 		wg.Wait()
 		if got := c.String(); got != "12" {
 			t.Fatalf("%q was written, want 12", got)
+		}
+	}
+}
+
+// Who writes little, and may be held up for long, does not hold the buffer of somebody who wrote much.
+func TestLargeBuffersStayAmongTheLarge(t *testing.T) {
+	write := func(n int) (held int) {
+		var w Writer
+		c := &writes{}
+		w.Cork(n)
+		for left := n; left > 0; left -= 16 << 10 {
+			_, _ = w.Write(c, make([]byte, min(left, 16<<10)))
+		}
+		_ = w.Uncork(func(p []byte) error { held = cap(p); return nil })
+		return held
+	}
+	for range 100 {
+		write(300 << 10)
+		if held := write(64 << 10); held > mostBytes {
+			t.Fatalf("64 KiB lie in a buffer of %d bytes", held)
 		}
 	}
 }
