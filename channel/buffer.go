@@ -74,7 +74,7 @@ func newBudget(limit int64) *budget {
 
 func (b *budget) add(n int) { b.used.Add(int64(n)) }
 
-// roomy reports whether windows may grow. A quarter of the budget is kept for small requests.
+// roomy reports whether windows may grow, and large answers begin. A quarter of the budget is kept for small ones.
 func (b *budget) roomy() bool { return b.used.Load() < b.limit/4*3 }
 
 // spent reports whether new requests have to be turned away.

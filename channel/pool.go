@@ -378,6 +378,9 @@ func (p *Pool) Status() []SetStatus {
 // MemoryUsedBytes returns how many body bytes are held for slow devices right now.
 func (p *Pool) MemoryUsedBytes() int64 { return p.cfg.Memory.UsedBytes() }
 
+// MemoryTight reports whether so much of the budget is in use that the rest is kept for small answers.
+func (p *Pool) MemoryTight() bool { return !p.cfg.Memory.b.roomy() }
+
 // MemoryBudgetBytes returns how many there may be.
 func (p *Pool) MemoryBudgetBytes() int64 { return p.cfg.Memory.LimitBytes() }
 

@@ -41,12 +41,25 @@ func (a *answer) start(c *call, head, body []byte, last bool) error {
 		return causeway.Refuse(causeway.CodeConnectorBadAnswer, "status %d as the final answer", a.head.Status)
 	case a.head.Status == 101 && (!c.out.Upgrade || !http1.EqualFold(a.head.Upgrade, "websocket")):
 		return causeway.Refuse(causeway.CodeConnectorBadAnswer, "101 that nobody asked for")
+	case a.large(last) && c.out.Idempotent && c.s.exchanger.MemoryTight():
+		return overloaded("what is left of the memory budget is kept for small answers")
 	}
 	if err := a.count(len(body), last); err != nil {
 		return &causeway.Refusal{Code: causeway.CodeConnectorBadAnswer, Err: err}
 	}
 	a.started = true
 	return nil
+}
+
+// smallAnswerBytes is the largest body that passes while memory is tight. It fits the window that every answer has, and
+// devices that do not read theirs cannot fill the rest of the budget with it as fast as with files.
+const smallAnswerBytes = 16 << 10
+
+// large reports whether an answer may hold more memory for a slow device than a small one. Who asked for something that
+// is not to be done twice gets his answer all the same.
+func (a *answer) large(last bool) bool {
+	length := a.head.ContentLength
+	return !last && a.head.Status != 101 && !a.head.NoBody && (length < 0 || length > smallAnswerBytes)
 }
 
 // maxAnswerFields bounds the header fields of an answer.

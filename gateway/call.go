@@ -17,6 +17,7 @@ import (
 type exchanger interface {
 	Exchange(ctx context.Context, req *channel.Request, device channel.DeviceSide) error
 	Ready() bool
+	MemoryTight() bool
 	Status() []channel.SetStatus
 }
 

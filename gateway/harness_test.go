@@ -120,6 +120,7 @@ type fakeBackend struct {
 	seen     []*seenRequest
 	handle   func(ctx context.Context, r *seenRequest, d channel.DeviceSide) error
 	notReady bool
+	tight    bool
 	rechecks int
 }
 
@@ -154,6 +155,11 @@ func (f *fakeBackend) Ready() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.notReady
+}
+func (f *fakeBackend) MemoryTight() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tight
 }
 func (f *fakeBackend) Status() []channel.SetStatus                              { return nil }
 func (f *fakeBackend) Serve(context.Context, net.Conn, channel.Transport) error { return nil }
