@@ -10,7 +10,7 @@ import (
 
 const (
 	// minBytes and maxBytes bound the window, which is what the other side may send ahead of the reader.
-	minBytes = 256 << 10
+	minBytes = 512 << 10
 	maxBytes = 4 << 20
 	// rate is what a connection should be able to carry, in bytes a second: 1 Gbit/s, and as much again, because a
 	// window that is just enough is not. From a round trip of 16 ms on, maxBytes is the bound: 40 MB/s at 100 ms.
@@ -19,12 +19,13 @@ const (
 	unsentBytes = 128 << 10
 )
 
-// Bound bounds the kernel's buffers of a connection that is established, as its line's round trip asks for. They still
-// grow and shrink by themselves below that, which fixed sizes would end. It is best effort, and does nothing where the
-// system is not Linux.
+// Bound bounds the kernel's buffers of a connection that is established, as its line's round trip asks for. Where the
+// system does not grant a buffer that is fixed and large enough for the line, the window is bounded alone, and only until
+// the kernel enlarges the buffer of a reader that keeps up. It does nothing where the system is not Linux.
 func Bound(raw syscall.RawConn) { bound(raw) }
 
+// needs returns what a line with this round trip has under way at the rate, in bytes.
+func needs(d time.Duration) int { return int(min(d.Seconds()*rate, maxBytes)) }
+
 // forRoundTrip returns the window in bytes for a line with this round trip.
-func forRoundTrip(d time.Duration) int {
-	return int(min(max(d.Seconds()*rate, minBytes), maxBytes))
-}
+func forRoundTrip(d time.Duration) int { return max(needs(d), minBytes) }
