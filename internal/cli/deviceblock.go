@@ -149,22 +149,22 @@ func (a *app) deviceListCmd() *cobra.Command {
 }
 
 func deviceTable(w io.Writer, d console.Devices) error {
-	err := table(w, "DEVICE\tSTATE\tVALID UNTIL\tTHUMBPRINT", func(w io.Writer) {
+	err := table(w, "DEVICE\tSTATE\tVALID UNTIL\tTHUMBPRINT", func(row func(...any)) {
 		for _, i := range d.Certificates {
 			state := "admitted"
 			if i.Blocked {
 				state = "blocked"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", oneLine(string(i.Device)), state, i.NotAfter.UTC().Format(time.DateOnly), i.Thumbprint)
+			row(i.Device, state, i.NotAfter.UTC().Format(time.DateOnly), i.Thumbprint)
 		}
 	})
 	if err != nil || len(d.Blocks) == 0 {
 		return err
 	}
 	fmt.Fprintln(w)
-	return table(w, "BLOCKED\tSINCE\tREASON", func(w io.Writer) {
+	return table(w, "BLOCKED\tSINCE\tREASON", func(row func(...any)) {
 		for _, b := range d.Blocks {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", oneLine(blockName(b.Block)), b.Created.UTC().Format(time.DateTime), oneLine(b.Reason))
+			row(blockName(b.Block), b.Created.UTC().Format(time.DateTime), b.Reason)
 		}
 	})
 }

@@ -55,10 +55,18 @@ func (o *output) print(w io.Writer, v any, table func() error) error {
 	return table()
 }
 
-// table writes rows in aligned columns.
-func table(w io.Writer, header string, rows func(w io.Writer)) error {
+// table writes rows in aligned columns. Cells are what roles tell of themselves, so each is kept to its place.
+func table(w io.Writer, header string, rows func(row func(cells ...any))) error {
 	tw := tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, header)
-	rows(tw)
+	rows(func(cells ...any) {
+		for i, c := range cells {
+			if i > 0 {
+				fmt.Fprint(tw, "\t")
+			}
+			fmt.Fprint(tw, oneLine(fmt.Sprint(c)))
+		}
+		fmt.Fprintln(tw)
+	})
 	return tw.Flush()
 }

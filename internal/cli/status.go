@@ -50,7 +50,7 @@ func (a *app) statusTable(st console.Status) error {
 	}
 	fmt.Fprintf(a.stdout, "site %s, %s, up %s (pid %d, causeway %s)\ngateway  %s\nadmin    %s\nstate    %s\nlogs     %s\n\n",
 		st.Site, health, a.now().Sub(st.Since).Round(time.Second), st.PID, st.Version, st.GatewayURL, st.AdminURL, st.State, st.LogsDir)
-	err := table(a.stdout, "ROLE\tNAME\tPID\tSTATE\tRESTARTS\tCHANNELS\tDOCUMENT", func(w io.Writer) {
+	err := table(a.stdout, "ROLE\tNAME\tPID\tSTATE\tRESTARTS\tCHANNELS\tDOCUMENT", func(write func(...any)) {
 		row := func(role, name string, p console.ProcessStatus, healthy bool, channels, document string) {
 			state := p.State
 			if p.State == "running" && !healthy {
@@ -63,7 +63,7 @@ func (a *app) statusTable(st console.Status) error {
 			if st.Balancer != nil { // else the site looks after no process, and nobody tells it
 				restarts = strconv.Itoa(p.Restarts)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", role, oneLine(name), pid, state, restarts, channels, document)
+			write(role, name, pid, state, restarts, channels, document)
 		}
 		if st.Balancer != nil {
 			row("balancer", "balancer", *st.Balancer, true, "-", "-")
@@ -115,17 +115,17 @@ func channelTable(w io.Writer, channels []console.ChannelStatus) error {
 	if len(channels) == 0 {
 		return nil
 	}
-	err := table(w, "CHANNEL\tSTATE\tCONNECTIONS\tROUND TRIP\tSTREAMS\tTRANSPORT\tLAST ERROR", func(w io.Writer) {
+	err := table(w, "CHANNEL\tSTATE\tCONNECTIONS\tROUND TRIP\tSTREAMS\tTRANSPORT\tLAST ERROR", func(row func(...any)) {
 		for _, c := range channels {
 			trip, transport := "-", "-"
 			if c.Connected > 0 {
 				trip, transport = c.RoundTrip.Round(10*time.Microsecond).String(), c.Transport
 				if c.Proxy != "" {
-					transport += " via " + oneLine(c.Proxy)
+					transport += " via " + c.Proxy
 				}
 			}
-			fmt.Fprintf(w, "%s to slot %d\t%s\t%d of %d\t%s\t%d\t%s\t%s\n", oneLine(string(c.ConnectionPoint)), c.Slot, c.State,
-				c.Connected, c.Wanted, trip, c.Streams, transport, cmp.Or(shortened(oneLine(c.LastError)), "-"))
+			row(fmt.Sprintf("%s to slot %d", c.ConnectionPoint, c.Slot), c.State, fmt.Sprintf("%d of %d", c.Connected, c.Wanted),
+				trip, c.Streams, transport, cmp.Or(shortened(oneLine(c.LastError)), "-"))
 		}
 	})
 	if err != nil {
@@ -148,14 +148,17 @@ func shortened(text string) string {
 
 // serverTable is the published servers, with how they are reached where connection points told of it.
 func serverTable(w io.Writer, servers []console.Published, states []console.ServerStatus) error {
-	head, cell := "SERVER\tOUTSIDE\tINSIDE\tENDPOINTS", func(causeway.ServerName) string { return "" }
+	head := "SERVER\tOUTSIDE\tINSIDE\tENDPOINTS"
 	if len(states) > 0 {
 		head += "\tSTATE"
-		cell = func(name causeway.ServerName) string { return "\t" + serverState(name, states) }
 	}
-	return table(w, head, func(w io.Writer) {
+	return table(w, head, func(row func(...any)) {
 		for _, s := range servers {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", s.Name, s.External, oneLine(s.URL), endpoints(s), cell(s.Name))
+			cells := []any{s.Name, s.External, s.URL, endpoints(s)}
+			if len(states) > 0 {
+				cells = append(cells, serverState(s.Name, states))
+			}
+			row(cells...)
 		}
 	})
 }
@@ -178,7 +181,7 @@ func serverState(name causeway.ServerName, states []console.ServerStatus) string
 	}
 	switch {
 	case len(lost) > 0 && len(lost) < all:
-		return "unreachable from " + oneLine(strings.Join(lost, ", "))
+		return "unreachable from " + strings.Join(lost, ", ")
 	case len(lost) > 0:
 		return "unreachable"
 	case reached > 0:
@@ -199,5 +202,5 @@ func endpoints(s console.Published) string {
 		}
 		text += " " + r.Path
 	}
-	return oneLine(text)
+	return text
 }
