@@ -31,10 +31,11 @@ const (
 	freePatience = time.Hour
 )
 
-var (
-	errBulkEnded = errors.New("bulk connection ended")
-	errUnused    = errors.New("not used any more")
-)
+// ErrBulkEnded is how Serve says that a bulk connection ended in a usual way: with its stream, which a device may end at any
+// time, or unused. If the channel itself is broken, its request connections say so.
+var ErrBulkEnded = errors.New("bulk connection ended")
+
+var errUnused = errors.New("not used any more")
 
 // A bulkConn is one bulk connection, as both sides see it: it carries large bodies, one stream at a time and in both
 // directions, without credit. TCP holds the sender back when the reader does not keep up; nobody shares the
@@ -117,7 +118,7 @@ func (b *bulkConn) lend(l *link, id uint32) error {
 	defer b.smu.Unlock()
 	switch {
 	case b.err != nil:
-		return errBulkEnded
+		return ErrBulkEnded
 	case b.link != nil:
 		return violation("bulk connection %d is used by stream %d", b.number, b.stream)
 	}
@@ -205,7 +206,7 @@ func (b *bulkConn) watch(freed func()) error {
 			freed()
 		case h.typ == frameData || h.typ == frameTrailers:
 			if !b.handOver(h) {
-				return errBulkEnded
+				return ErrBulkEnded
 			}
 		default:
 			return violation("frame of type %d, %d bytes, on an idle bulk connection", h.typ, h.length)
@@ -307,7 +308,7 @@ func (b *bulkConn) write(h frameHeader, p []byte) error {
 func (b *bulkConn) signal(h frameHeader) error {
 	if !b.wmu.TryLock() { // somebody's ping stands still: it reads nothing
 		b.fail(errUnused)
-		return errBulkEnded
+		return ErrBulkEnded
 	}
 	err := b.writeLocked(h, nil, b.deadAfter)
 	b.wmu.Unlock()
@@ -410,7 +411,7 @@ func (r *bulkReader) header() (frameHeader, error) {
 		r.mine = true
 		return h, nil
 	case <-r.b.ended:
-		return frameHeader{}, errBulkEnded
+		return frameHeader{}, ErrBulkEnded
 	}
 }
 

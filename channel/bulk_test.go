@@ -23,8 +23,9 @@ type bulkBed struct {
 	*bed
 	bulk *Bulk
 
-	mu    sync.Mutex // guards the field below
+	mu    sync.Mutex // guards the fields below
 	dials []net.Conn // the connection point's ends of the bulk connections
+	ends  []error    // of the gateway's Serve of them
 }
 
 // newBulkBed joins one connection point that serves with h.
@@ -46,7 +47,12 @@ func (b *bulkBed) run(t *testing.T) {
 			b.mu.Lock()
 			b.dials = append(b.dials, cp)
 			b.mu.Unlock()
-			work.Go(func() { _ = b.pool.Serve(ctx, gw, SlotPort) })
+			work.Go(func() {
+				err := b.pool.Serve(ctx, gw, SlotPort)
+				b.mu.Lock()
+				b.ends = append(b.ends, err)
+				b.mu.Unlock()
+			})
 			return cp, Hello{ConnectionPoint: "cp", Slot: 3}, nil
 		})
 	})
@@ -306,6 +312,15 @@ func TestADeviceThatLeavesEndsItsBulkConnection(t *testing.T) {
 		t.Errorf("the channel did not survive: %v", err)
 	}
 	waitFor(t, "no stream", func() bool { return p.session.Status().Streams == 0 })
+	waitFor(t, "the end of its bulk connection", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.ends) > 0
+	})
+	if b.mu.Lock(); !errors.Is(b.ends[0], ErrBulkEnded) {
+		t.Errorf("the gateway says %v of a bulk connection whose device left", b.ends[0])
+	}
+	b.mu.Unlock()
 }
 
 func TestAnAnswerCutOnABulkConnectionIsAnError(t *testing.T) {

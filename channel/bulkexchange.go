@@ -28,7 +28,7 @@ func (a *attemptState) bulk(number uint32) (*bulkConn, error) {
 		return nil, errBulkGone // it ended while the frame was on its way
 	}
 	if err := b.lend(a.l.link, a.s.id); err != nil {
-		if errors.Is(err, errBulkEnded) {
+		if errors.Is(err, ErrBulkEnded) {
 			err = errBulkGone
 		}
 		return nil, err

@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -101,7 +102,10 @@ func (p *Pool) serveBulk(ctx context.Context, l *link, h Hello, w Welcome) error
 		l.fail(err)
 		return err
 	}
-	return b.run(ctx, nil)
+	if err = b.run(ctx, nil); refused(err) || errors.Is(err, errProtocol) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrBulkEnded, err)
 }
 
 // joinBulk adds a bulk connection to the channel set it was dialled for.

@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -226,7 +228,7 @@ func (s *Server) serveChannel(ctx context.Context, raw net.Conn, v *visit, by ch
 	_ = raw.SetDeadline(time.Now().Add(s.timeouts.Handshake))
 	if err := t.HandshakeContext(v.ctx); err != nil {
 		s.metrics.channels.WithLabelValues("handshake_failed").Inc()
-		if s.refusals.may(v.addr, causeway.CodeForbidden) {
+		if s.channelEnds.may(v.addr, causeway.CodeNone) {
 			s.log.Info("channel handshake failed", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
 		}
 		return
@@ -253,9 +255,24 @@ func (s *Server) serveChannel(ctx context.Context, raw net.Conn, v *visit, by ch
 			by = channel.SinglePort
 		}
 	}
-	err := s.exchanger.Serve(ctx, t, by)
-	if err != nil && ctx.Err() == nil && s.refusals.may(v.addr, causeway.CodeOf(err)) {
-		s.log.Info("channel connection ended", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
+	if err := s.exchanger.Serve(ctx, t, by); err != nil && ctx.Err() == nil {
+		s.channelEnded(ctx, raw, v.addr, err)
+	}
+}
+
+// channelEnded tells why a connection ended. That of a large body ends whenever its device hangs up, which is nobody's fault.
+func (s *Server) channelEnded(ctx context.Context, raw net.Conn, from netip.Addr, err error) {
+	level, code := slog.LevelInfo, causeway.CodeNone
+	if r, ok := errors.AsType[*causeway.Refusal](err); ok {
+		code = r.Code
+	}
+	if errors.Is(err, channel.ErrBulkEnded) {
+		if level = slog.LevelDebug; !s.log.Enabled(ctx, level) {
+			return // and leaves the lines of this second to others
+		}
+	}
+	if s.channelEnds.may(from, code) {
+		s.log.Log(ctx, level, "channel connection ended", "source", raw.RemoteAddr().String(), "err", shown(err.Error()))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -352,4 +353,39 @@ func TestDocumentPushedOverTheChannelTakesEffectAtOnce(t *testing.T) {
 	}
 	waitFor(t, func() bool { return in.snapshot.Load().header.Generation == in.gen })
 	d.ask(get("/app/")).wants(t, 403, causeway.CodeClientCertificateBlocked)
+}
+
+// A log of them is for faults. Those of large bodies end with their devices, and none of them is a refused request.
+func TestEndsOfChannelConnectionsAreNoRefusals(t *testing.T) {
+	in := prepare(t)
+	conn, other := net.Pipe()
+	defer conn.Close()
+	defer other.Close()
+	from := netip.MustParseAddr("192.0.2.1")
+	for range maxRefusalLines + 5 {
+		in.channelEnded(t.Context(), conn, from, fmt.Errorf("%w: connection reset by peer", channel.ErrBulkEnded))
+	}
+	if logs := in.logs.String(); logs != "" {
+		t.Errorf("bulk connections that ended with their streams:\n%s", logs)
+	}
+	for range maxRefusalLines + 5 {
+		in.channelEnded(t.Context(), conn, from, io.ErrUnexpectedEOF)
+	}
+	in.channelEnds.flush(true)
+	logs := in.logs.String()
+	if got := strings.Count(logs, `msg="channel connection ended"`); got != maxRefusalLines {
+		t.Errorf("%d lines, want %d:\n%s", got, maxRefusalLines, logs)
+	}
+	if !strings.Contains(logs, `msg="more channel connections ended" source=192.0.2.1 suppressed=5`) || strings.Contains(logs, "code") ||
+		strings.Contains(logs, "refused") {
+		t.Errorf("the log speaks of refusals, or not of the rest:\n%s", logs)
+	}
+	in.channelEnded(t.Context(), conn, from, causeway.Refuse(causeway.CodeForbidden, "who are you"))
+	for range maxRefusalLines {
+		in.channelEnded(t.Context(), conn, from, causeway.Refuse(causeway.CodeForbidden, "who are you"))
+	}
+	in.channelEnds.flush(true)
+	if logs := in.logs.String(); !strings.Contains(logs, "last_code=CMGService_Forbidden") {
+		t.Errorf("the code of a refused connection is not told:\n%s", logs)
+	}
 }

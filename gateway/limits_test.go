@@ -350,7 +350,7 @@ func TestTablesForgetWhoIsGone(t *testing.T) {
 func TestRefusalsOfOneSourceAreAggregated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := &syncBuffer{}
-		l := newRefusalLog(testLogger(in), time.Now)
+		l := newRefusalLog(testLogger(in), time.Now, "more was refused")
 		r := &refused{source: netip.MustParseAddr("192.0.2.1"), address: "192.0.2.1:5", code: causeway.CodeBadRequest, status: 400}
 		for range 1000 {
 			l.write(t.Context(), r)

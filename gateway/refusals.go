@@ -21,11 +21,12 @@ const (
 	maxShown = 200
 )
 
-// refusalLog writes one line for each refusal, and above maxRefusalLines per second and source one line for all
-// the rest: strangers must not be able to write our log full.
+// refusalLog writes one line for each refusal, or other line that strangers can cause, and above maxRefusalLines per
+// second and source one line for all the rest: they must not be able to write our log full.
 type refusalLog struct {
-	log *slog.Logger
-	now func() time.Time
+	log  *slog.Logger
+	now  func() time.Time
+	more string // message of the line for the rest
 
 	mu      sync.Mutex // guards windows
 	windows map[netip.Addr]*refusalWindow
@@ -36,7 +37,7 @@ type refusalWindow struct {
 	began  time.Time
 	lines  int
 	hidden int
-	last   causeway.Code
+	last   causeway.Code // CodeNone where nothing was refused
 }
 
 // A refused is what the log says about a refusal.
@@ -54,8 +55,8 @@ type refused struct {
 	message string // "request refused" when empty
 }
 
-func newRefusalLog(log *slog.Logger, now func() time.Time) *refusalLog {
-	return &refusalLog{log: log, now: now, windows: make(map[netip.Addr]*refusalWindow)}
+func newRefusalLog(log *slog.Logger, now func() time.Time, more string) *refusalLog {
+	return &refusalLog{log: log, now: now, more: more, windows: make(map[netip.Addr]*refusalWindow)}
 }
 
 // write logs the refusal, or counts it when its source has had its lines for this second.
@@ -130,7 +131,11 @@ func (l *refusalLog) tellLocked(addr netip.Addr, w *refusalWindow) {
 	if addr.IsValid() {
 		source = addr.String()
 	}
-	l.log.Info("more was refused", "source", source, "suppressed", w.hidden, "last_code", w.last.String())
+	log := l.log.With("source", source, "suppressed", w.hidden)
+	if w.last != causeway.CodeNone {
+		log = log.With("last_code", w.last.String())
+	}
+	log.Info(l.more)
 }
 
 // reasonOf is the inner side of a refusal: it stays in the log.

@@ -47,7 +47,7 @@ func (s *Server) routeChannel(ctx context.Context, conn *begun.Conn, n causeway.
 
 func (s *Server) notRouted(source net.Addr, n causeway.Slot, err error) {
 	s.metrics.channels.WithLabelValues("not_passed").Inc()
-	if s.refusals.may(sourceAddr(source), causeway.CodeMisdirected) {
+	if s.channelEnds.may(sourceAddr(source), causeway.CodeNone) {
 		s.log.Warn("channel not passed to its instance", "source", source.String(), "slot", int(n), "err", shown(err.Error()),
 			"hint", "this instance must reach the others at the private addresses of the instance list")
 	}

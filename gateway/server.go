@@ -88,6 +88,7 @@ type Server struct {
 	devices     *devices
 	traffic     *traffic
 	refusals    *refusalLog
+	channelEnds *refusalLog // of connections that are no device's, and no refusal
 	conns       conns
 	channelGate channelGate
 	pacer       pacer
@@ -173,7 +174,8 @@ func (s *Server) assemble(pool channel.PoolConfig) error {
 		return err
 	}
 	s.sources, s.devices = newSources(s.ticks), newDevices(s.ticks)
-	s.refusals = newRefusalLog(s.log, s.now)
+	s.refusals = newRefusalLog(s.log, s.now, "more was refused")
+	s.channelEnds = newRefusalLog(s.log, s.now, "more channel connections ended")
 	s.deviceTLS, s.channelTLS = deviceTLS(s.certificates, s.now), channelTLS(s.certificates, s.now)
 	s.deviceTLS.GetConfigForClient = s.peekHello
 	s.channelTLS.GetConfigForClient = s.channelHello()
@@ -232,6 +234,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	s.refusals.flush(true)
+	s.channelEnds.flush(true)
 	s.traffic.summarise(work, s.log)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
@@ -308,6 +311,7 @@ func (s *Server) maintain(ctx context.Context) {
 			s.exchanger.Recheck()
 		case <-second.C:
 			s.refusals.flush(false)
+			s.channelEnds.flush(false)
 		case <-summary.C:
 			s.traffic.summarise(ctx, s.log)
 			s.checkAge()
