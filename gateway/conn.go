@@ -80,6 +80,9 @@ type standing struct {
 	refusal   error // why a certificate that was presented is no proof
 }
 
+// NetConn returns what is below.
+func (c *deviceConn) NetConn() net.Conn { return c.Conn }
+
 // Close closes the connection at once, without a TLS goodbye. What belonged to it is given back.
 func (c *deviceConn) Close() error {
 	err := c.Conn.Close()

@@ -22,6 +22,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// NetConn returns the connection, of which Head is missing.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
 // RemoteAddr returns the address of the other side.
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.Source != nil {
