@@ -88,8 +88,11 @@ func (s *Server) Status() Status {
 		st.Certificate = CertificateStatus{leaf.Subject.String(), leaf.DNSNames, leaf.NotAfter.UTC()}
 	}
 	for _, e := range s.traffic.list() {
-		c := e.counts()
-		st.Endpoints = append(st.Endpoints, EndpointStatus{e.key.publication, e.uri, c.requests, c.failed, c.requestBytes, c.answerBytes,
+		c, failed := e.counts(), uint64(0)
+		for _, n := range c.failed {
+			failed += n
+		}
+		st.Endpoints = append(st.Endpoints, EndpointStatus{e.key.publication, e.uri, c.requests, failed, c.requestBytes, c.answerBytes,
 			e.inFlight.Load(), e.maxConcurrent.Load()})
 	}
 	return st

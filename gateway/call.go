@@ -131,14 +131,17 @@ func (c *call) admit(ctx context.Context) error {
 	return nil
 }
 
-// release undoes admit and counts what came of the request.
-func (c *call) release(failed bool) {
+// release undoes admit and counts what came of the request. f says who cut it short.
+func (c *call) release(f fault) {
 	if c.inGate {
+		if f == faultNone && c.status >= 500 {
+			f = faultServer // it says so itself
+		}
 		took := c.elapsed()
 		c.target.gate.leave()
 		c.s.metrics.inFlight.Dec()
 		c.s.metrics.carried(c.bytesIn, c.bytesOut, took)
-		c.target.endpoint.end(c.bytesIn, c.bytesOut, took, c.status != 0, failed || c.status >= 500)
+		c.target.endpoint.end(c.bytesIn, c.bytesOut, took, c.status != 0, f)
 		c.inGate = false
 	}
 	if c.inTotal {

@@ -113,7 +113,7 @@ func (h *http1Conn) serve(ctx context.Context) (more bool) {
 	x.body = http1Body{}
 	done := false
 	defer func() {
-		x.release(true) // of what a panic left
+		x.release(faultGateway) // of what a panic left
 		x.watch.disarm()
 		if !done || cap(x.buf) > maxKeptBytes {
 			return
@@ -152,7 +152,7 @@ func (x *http1Call) run(ctx context.Context) bool {
 		err = x.compose()
 	}
 	if err != nil {
-		x.release(true)
+		x.release(faultOf(ctx, err))
 		return x.refuse(ctx, err)
 	}
 	return x.exchange(ctx)
@@ -187,7 +187,7 @@ func (x *http1Call) exchange(ctx context.Context) bool {
 	if x.body.failure != nil {
 		err = x.body.failure
 	}
-	x.release(err != nil)
+	x.release(faultOf(ctx, err))
 	switch {
 	case err == nil:
 		x.admitted(ctx)
@@ -238,7 +238,7 @@ func (x *http1Call) end() bool {
 
 // abort cuts the connection, so that the device cannot mistake what it got for the whole answer.
 func (x *http1Call) abort(ctx context.Context, err error) {
-	x.s.metrics.aborted.Inc()
+	x.s.metrics.aborted[faultOf(ctx, err)].Inc()
 	code := causeway.CodeOf(err)
 	if !errors.Is(err, errDeviceGone) {
 		p := &problem{id: x.id, code: code, status: x.answer.head.Status}

@@ -131,7 +131,7 @@ func (f *http2Front) serveCall(w http2Writer, r *http.Request) {
 	x.body = http2Body{}
 	done := false
 	defer func() {
-		x.release(true) // of what a panic left
+		x.release(faultGateway) // of what a panic left
 		conn.settle(x.outcome(), x.body.unread(x.r.ContentLength, x.bytesIn))
 		if !done {
 			return
@@ -207,7 +207,7 @@ func (x *http2Call) run(ctx context.Context) {
 		err = x.compose()
 	}
 	if err != nil {
-		x.release(true)
+		x.release(faultOf(ctx, err))
 		x.refuse(ctx, err)
 		return
 	}
@@ -272,7 +272,7 @@ func (x *http2Call) exchange(ctx context.Context) {
 	if failure := x.body.failed(); failure != nil {
 		err = failure
 	}
-	x.release(err != nil)
+	x.release(faultOf(ctx, err))
 	switch {
 	case err == nil:
 		x.admitted(ctx)
@@ -287,7 +287,7 @@ func (x *http2Call) exchange(ctx context.Context) {
 
 // abort resets the stream, so that the device cannot mistake what it got for the whole answer.
 func (x *http2Call) abort(ctx context.Context, err error) {
-	x.s.metrics.aborted.Inc()
+	x.s.metrics.aborted[faultOf(ctx, err)].Inc()
 	if ctx.Err() == nil && !errors.Is(err, errDeviceGone) {
 		r := x.refused(&problem{id: x.id, code: causeway.CodeOf(err), status: x.answer.head.Status}, err)
 		r.message = "answer aborted"

@@ -27,9 +27,9 @@ type metrics struct {
 	handshakes  *prometheus.CounterVec // result
 	handshakeOK prometheus.Counter
 	resumed     prometheus.Counter
-	shed        *prometheus.CounterVec // limit
-	cut         *prometheus.CounterVec // reason
-	aborted     prometheus.Counter
+	shed        *prometheus.CounterVec        // limit
+	cut         *prometheus.CounterVec        // reason
+	aborted     [numFaults]prometheus.Counter // by reason; none of faultNone
 	admitted    prometheus.Counter
 	upgrades    prometheus.Gauge
 	documents   *prometheus.CounterVec // result
@@ -44,6 +44,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Help: "TLS handshakes with devices, by result."}, []string{"result"})
 	bodies := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "body_bytes_total",
 		Help: "Bytes of bodies passed on, by direction."}, []string{"direction"})
+	aborted := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "answers_aborted_total",
+		Help: "Answers cut off because they could not be completed, by whose doing that is."}, []string{"reason"})
 	m := &metrics{
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "requests_in_flight",
 			Help: "Requests being answered."}),
@@ -61,8 +63,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Connections closed unanswered, by the limit that was reached."}, []string{"limit"}),
 		cut: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "http2_connections_cut_total",
 			Help: "HTTP/2 connections ended for what their device did: stranger, no request of a known device in time; bytes, frames that ask for nothing; resets, requests taken back."}, []string{"reason"}),
-		aborted: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "answers_aborted_total",
-			Help: "Answers cut off because they could not be completed."}),
 		admitted: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "requests_admitted_total",
 			Help: "Requests of known devices that were passed on."}),
 		upgrades: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "upgraded_connections",
@@ -76,6 +76,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		m.byClass[i] = requests.WithLabelValues(class)
 	}
 	m.handshakeOK = handshakes.WithLabelValues("ok")
+	for f := faultDevice; f < numFaults; f++ {
+		m.aborted[f] = aborted.WithLabelValues(faultNames[f])
+	}
 	// They are there from the start, so that the first event is a step that a rate sees. Codes are many, and come as
 	// they do.
 	for _, c := range []struct {
@@ -93,7 +96,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	for _, c := range []prometheus.Collector{requests, m.inFlight, bodies, m.latency, m.refusals, handshakes, m.cut,
-		m.resumed, m.shed, m.aborted, m.admitted, m.upgrades, m.documents, m.channels} {
+		m.resumed, m.shed, aborted, m.admitted, m.upgrades, m.documents, m.channels} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -147,7 +150,7 @@ var (
 	descMemory      = prometheus.NewDesc("causeway_gateway_channel_memory_used_bytes", "Body bytes held for channels.", nil, nil)
 	descBudget      = prometheus.NewDesc("causeway_gateway_channel_memory_budget_bytes", "Body bytes that may be held for channels.", nil, nil)
 	descRequests    = prometheus.NewDesc("causeway_gateway_server_requests_total", "Requests for a published server.", []string{"server", "path"}, nil)
-	descFailed      = prometheus.NewDesc("causeway_gateway_server_requests_failed_total", "Requests for a published server that got no complete answer.", []string{"server", "path"}, nil)
+	descFailed      = prometheus.NewDesc("causeway_gateway_server_requests_failed_total", "Requests for a published server that got no complete answer, or a 5xx, by whose doing that is.", []string{"server", "path", "reason"}, nil)
 	descInFlight    = prometheus.NewDesc("causeway_gateway_server_requests_in_flight", "Requests for a published server being answered.", []string{"server", "path"}, nil)
 	descBytes       = prometheus.NewDesc("causeway_gateway_server_body_bytes_total", "Body bytes passed on for a published server, by direction.", []string{"server", "path", "direction"}, nil)
 )
@@ -205,7 +208,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, e := range s.traffic.list() {
 		n, server, path := e.counts(), string(e.key.publication), e.key.path
 		count(descRequests, n.requests, server, path)
-		count(descFailed, n.failed, server, path)
+		for f := faultDevice; f < numFaults; f++ {
+			count(descFailed, n.failed[f], server, path, faultNames[f])
+		}
 		gauge(descInFlight, float64(e.inFlight.Load()), server, path)
 		count(descBytes, n.requestBytes, server, path, directionRequest)
 		count(descBytes, n.answerBytes, server, path, directionAnswer)

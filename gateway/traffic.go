@@ -26,7 +26,7 @@ type endpoint struct {
 	requestBytes  atomic.Uint64
 	answers       atomic.Uint64
 	answerBytes   atomic.Uint64
-	failed        atomic.Uint64
+	failed        [numFaults]atomic.Uint64
 	elapsedNanos  atomic.Uint64
 	inFlight      atomic.Int64
 	maxConcurrent atomic.Int64
@@ -35,7 +35,8 @@ type endpoint struct {
 }
 
 type endpointCounts struct {
-	requests, requestBytes, answers, answerBytes, failed, elapsedNanos uint64
+	requests, requestBytes, answers, answerBytes, elapsedNanos uint64
+	failed                                                     [numFaults]uint64
 }
 
 func newTraffic() *traffic { return &traffic{endpoints: make(map[ruleKey]*endpoint)} }
@@ -82,7 +83,7 @@ func (e *endpoint) begin() {
 	}
 }
 
-func (e *endpoint) end(in, out int64, took time.Duration, answered, failed bool) {
+func (e *endpoint) end(in, out int64, took time.Duration, answered bool, f fault) {
 	e.inFlight.Add(-1)
 	e.requestBytes.Add(uint64(in))
 	e.answerBytes.Add(uint64(out))
@@ -90,13 +91,18 @@ func (e *endpoint) end(in, out int64, took time.Duration, answered, failed bool)
 	if answered {
 		e.answers.Add(1)
 	}
-	if failed {
-		e.failed.Add(1)
+	if f != faultNone {
+		e.failed[f].Add(1)
 	}
 }
 
 func (e *endpoint) counts() endpointCounts {
-	return endpointCounts{e.requests.Load(), e.requestBytes.Load(), e.answers.Load(), e.answerBytes.Load(), e.failed.Load(), e.elapsedNanos.Load()}
+	c := endpointCounts{requests: e.requests.Load(), requestBytes: e.requestBytes.Load(), answers: e.answers.Load(),
+		answerBytes: e.answerBytes.Load(), elapsedNanos: e.elapsedNanos.Load()}
+	for f := range e.failed {
+		c.failed[f] = e.failed[f].Load()
+	}
+	return c
 }
 
 // summarise writes one line for each endpoint that carried something since the last call, in the form that
