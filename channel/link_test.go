@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -164,6 +165,66 @@ func TestGoldenFrames(t *testing.T) {
 	}
 }
 
+// addFrames keeps each frame as a seed, and all of them in turn.
+func addFrames(f *testing.F, frames [][]byte) {
+	for _, frame := range frames {
+		f.Add(frame)
+	}
+	f.Add(slices.Concat(frames...))
+}
+
+// FuzzHello throws what stands before all else at a gateway: hellos of both planes, and what has no business there.
+func FuzzHello(f *testing.F) {
+	addFrames(f, [][]byte{
+		rawFrame(0, frameDocument, false, []byte(`{"kind":`)), rawFrame(0, frameDocument, true, []byte(`"gateway"}`)),
+		rawFrame(0, frameHello, false, []byte(`{"min_version":1,"max_version":1,"connection_point":"cp","set":"s","index":1,"count":2,"max_in_flight":3}`)),
+		rawFrame(0, frameHello, false, []byte(`{"min_version":1,"max_version":1,"connection_point":"cp","set":"s","plane":"bulk","bulk":1}`)),
+		rawFrame(0, frameOptional, false, []byte("later")), rawFrame(0, framePing, false, make([]byte, 8)),
+	})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p := NewPool(PoolConfig{Gatekeeper: &keeper{}, Logger: slog.New(slog.DiscardHandler)})
+		cp, gw := net.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- p.Serve(t.Context(), gw, SlotPort) }()
+		sendFrames(cp, [][]byte{in})
+		<-served
+		if used := p.MemoryUsedBytes(); used != 0 || p.Ready() {
+			t.Errorf("%d bytes of memory not given back, ready %t", used, p.Ready())
+		}
+	})
+}
+
+// FuzzWelcome throws what a gateway may answer to a hello at a connection point.
+func FuzzWelcome(f *testing.F) {
+	addFrames(f, [][]byte{
+		rawFrame(0, frameWelcome, false, []byte(`{"version":1,"instance":"gw-0","slot":0,"applied":[{"kind":"gateway","generation":1}],"max_bulk":32}`)),
+		rawFrame(0, frameRefuse, false, []byte{0, 1}),
+		rawFrame(0, frameOptional, false, []byte("later")), rawFrame(0, framePong, false, make([]byte, 8)),
+	})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		cp, gw := net.Pipe()
+		sent := make(chan struct{})
+		go func() { sendFrames(gw, [][]byte{in}); close(sent) }()
+		s, _, err := Connect(t.Context(), cp, Hello{ConnectionPoint: "cp"}, SessionConfig{Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			_ = s.Serve(t.Context(), handlerFunc(func(*Inbound) {}))
+		}
+		closeNow(cp)
+		<-sent
+	})
+}
+
+// FuzzBulk throws frames at a bulk connection that has a stream.
+func FuzzBulk(f *testing.F) {
+	addFrames(f, framesOfABulkConnection())
+	f.Fuzz(func(t *testing.T, in []byte) {
+		b := newBed(t, PoolConfig{Logger: slog.New(slog.DiscardHandler)})
+		cp, gw := net.Pipe()
+		b.joinOn(cp, gw, "good", answer("from the good one"), SessionConfig{Logger: slog.New(slog.DiscardHandler)})
+		b.attackBulk(t, [][]byte{in})
+	})
+}
+
 // FuzzSession throws frames of a broken or hostile gateway at a connection point.
 func FuzzSession(f *testing.F) {
 	open := appendOpenHeader(nil, openHeader{principal: 1, attempt: 1, headBytes: 4})
@@ -171,6 +232,7 @@ func FuzzSession(f *testing.F) {
 	f.Add(append(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameOpen, length: len(open) + 4}), open...), "GET "...))
 	f.Add(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameData, fin: true}))
 	f.Add([]byte{0, 0, 0, 0, byte(frameLeave), 0, 0, 1, 0})
+	addFrames(f, framesOfAGateway())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		a, b := net.Pipe()
 		s := &Session{link: newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, time.Second), cfg: SessionConfig{MaxStreams: 10, MaxPrincipals: 10},
@@ -200,6 +262,7 @@ func FuzzPool(f *testing.F) {
 	f.Add(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameReset, length: 3}), 0, 102, 0))
 	f.Add(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameWindow, length: 4}), 0xff, 0xff, 0xff, 0xff))
 	f.Add(append(appendFrameHeader(nil, frameHeader{stream: 1, typ: frameTrailers, fin: true, length: 2}), "a:"...))
+	addFrames(f, framesOfAConnectionPoint())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		p := NewPool(PoolConfig{Gatekeeper: &keeper{}, Logger: slog.New(slog.DiscardHandler)})
 		cp, gw := net.Pipe()
