@@ -24,7 +24,7 @@ func listen(ctx context.Context, address string, number int) (*port, error) {
 		return nil, fmt.Errorf("address %q is not an IP address", address)
 	}
 	var lc net.ListenConfig
-	lc.SetMultipathTCP(false) // one kind of socket for the instances
+	lc.SetMultipathTCP(false) // what package confine knows to keep an instance from is TCP
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(max(number, 0))))
 	if err != nil {
 		return nil, err

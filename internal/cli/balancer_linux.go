@@ -39,7 +39,7 @@ func (r *roleProcess) runBalancer(ctx context.Context, b *network.Balancer) erro
 	if b.Control = r.inherited.File(controlName); b.Control == nil {
 		return errors.New("the balancer is started by: causeway up")
 	}
-	cfg := roleConfig{LogDir: "logs", AdminSocket: "run.sock"}
+	cfg := roleConfig{LogDir: "logs", AdminSocket: adminSocket}
 	log, err := r.openLog(cfg, "LoadBalancer")
 	if err != nil {
 		return err

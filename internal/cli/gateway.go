@@ -54,7 +54,7 @@ func (a *app) gatewayCmd() *cobra.Command {
 }
 
 func (a *app) gatewayRunCmd() *cobra.Command {
-	r := &roleProcess{app: a, name: "gateway", served: true}
+	r := &roleProcess{app: a, name: "gateway", served: true, asked: true}
 	return r.carrierCmd(&cobra.Command{
 		Short: "run one gateway instance with a configuration file",
 		Long: `Run one gateway instance. It takes its listeners from systemd (sockets named devices, channels and health)

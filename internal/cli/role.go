@@ -36,11 +36,13 @@ type roleProcess struct {
 	config string     // --config
 	user   int        // --user, from the parent
 	served bool       // under `up` its connections are handed to it, and it dials nobody
+	asked  bool       // … although it has an admin surface to be asked on
 	budget memorySize // --memory-budget; zero means that the configuration says
 
 	memory    int64                  // of the machine or control group; 0 when not known
 	inherited *supervise.Inheritance // nil when it stands alone
 	report    confine.Report
+	admin     net.Listener // nil: opened when it is served
 }
 
 // roleConfig are the fields that every role's configuration has.
@@ -93,7 +95,20 @@ func (r *roleProcess) enter() error {
 	if r.inherited = inherited; inherited == nil {
 		return nil
 	}
-	r.report, err = confine.Apply(confine.Policy{Dir: ".", UID: r.user, HandedSockets: r.served, KillWithParent: true})
+	p := confine.Policy{Dir: ".", UID: r.user, HandedSockets: r.served, KillWithParent: true}
+	if r.asked {
+		p.Listen = r.listenAdmin
+	}
+	r.report, err = confine.Apply(p)
+	return err
+}
+
+// adminSocket is where every role's admin surface is under `up`.
+const adminSocket = "run.sock"
+
+// listenAdmin opens the admin surface of a role that may not listen once it is confined.
+func (r *roleProcess) listenAdmin() (err error) {
+	r.admin, err = unixsock.Listen(adminSocket)
 	return err
 }
 
@@ -180,7 +195,11 @@ func (r *roleProcess) serve(ctx context.Context, cfg roleConfig, s service) erro
 	for _, missing := range r.report.Missing {
 		s.logger.Warn("role runs less confined than it could be", "missing", missing)
 	}
-	admin, err := adminListener(cfg)
+	admin := r.admin
+	var err error
+	if admin == nil {
+		admin, err = adminListener(cfg)
+	}
 	if err != nil {
 		return err
 	}

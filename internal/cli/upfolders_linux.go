@@ -62,7 +62,7 @@ func (u *upRun) makeFolders(ctx context.Context) error {
 		err = f.writeYAML("config.yaml", gatewayConfig{
 			Site: u.store.ID(), SiteKey: u.store.PublicKey().String(), Gateway: gatewayName, Instance: in.ID, Slot: in.Slot,
 			CertificateFile: "tls.crt", KeyFile: "tls.key", DocumentsDir: "documents", DrainTimeout: duration(upDrain),
-			Limits: u.plan.instanceLimits(), Role: roleConfig{AdminSocket: "run.sock", LogDir: "logs"},
+			Limits: u.plan.instanceLimits(), Role: roleConfig{AdminSocket: adminSocket, LogDir: "logs"},
 		})
 		if err != nil {
 			return err
@@ -77,7 +77,7 @@ func (u *upRun) makeFolders(ctx context.Context) error {
 		err = f.writeYAML("config.yaml", connectionPointConfig{
 			Site: u.store.ID(), SiteKey: u.store.PublicKey().String(), ID: cp.ID, ConnectionID: cp.ConnectionID,
 			CertificateFile: "tls.crt", KeyFile: "tls.key", DocumentsDir: "documents", DrainTimeout: duration(upDrain),
-			Role: roleConfig{AdminSocket: "run.sock", LogDir: "logs"},
+			Role: roleConfig{AdminSocket: adminSocket, LogDir: "logs"},
 		})
 		if err != nil {
 			return err

@@ -52,6 +52,11 @@ func Apply(p Policy) (Report, error) {
 		return Report{}, fmt.Errorf("confine: no core dumps: %w", err)
 	}
 	if p.HandedSockets { // last: what stands above may need sockets
+		if p.Listen != nil {
+			if err := p.Listen(); err != nil {
+				return Report{}, err
+			}
+		}
 		if err := onlyHandedSockets(); err != nil {
 			r.Missing = append(r.Missing, "handed sockets only ("+err.Error()+")")
 		} else {

@@ -29,10 +29,14 @@ type Policy struct {
 	// UID means the same number.
 	UID, GID int
 	// HandedSockets is for a role whose connections are handed to it, and may go on to others. It takes away making
-	// sockets other than unix ones, and what holds up whoever has the same socket as well: to make it block
+	// sockets other than unix ones, connecting and listening (a socket that was handed over could otherwise be disconnected
+	// and used for anything in the network it comes from), and what holds up whoever has the same socket as well: to make it block
 	// (O_NONBLOCK belongs to the open socket, not to the descriptor), to let its close wait for the other side
 	// (SO_LINGER), to put another protocol into it (TCP_ULP). What is open stays, and what is handed over later works.
 	HandedSockets bool
+	// Listen, with HandedSockets, is called when all but that is in force, to open the unix sockets that the role
+	// listens on. nil means none.
+	Listen func() error `json:"-"`
 	// KillWithParent sends SIGKILL when the parent process dies. Linux forgets that wish when the user changes,
 	// hence it is asked for here. It needs a parent that keeps the starting thread, as package supervise does.
 	KillWithParent bool
@@ -45,7 +49,7 @@ type Report struct {
 	GID             int      `json:"gid"`
 	LandlockABI     int      `json:"landlock_abi"`
 	Files           bool     `json:"files"`            // only the policy's files can be opened
-	HandedSockets   bool     `json:"handed_sockets"`   // only unix sockets can be made, and none be made to block
+	HandedSockets   bool     `json:"handed_sockets"`   // only unix sockets can be made, and none can connect, listen or be made to block
 	Signals         bool     `json:"signals"`          // no signal reaches processes outside
 	AbstractSockets bool     `json:"abstract_sockets"` // no abstract unix socket outside can be reached
 	NoNewPrivileges bool     `json:"no_new_privileges"`

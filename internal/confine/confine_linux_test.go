@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,11 +52,19 @@ func role(text string) int {
 		return 2
 	}
 	stop := busyThreads() // so that there is more than one thread to confine
+	var early net.Listener
+	o.Policy.Listen = func() (err error) {
+		early, err = net.Listen("unix", "early.sock")
+		return err
+	}
 	report, err := Apply(o.Policy)
 	out := outcome{Report: report, Result: map[string]string{}}
 	if err != nil {
 		out.Err = err.Error()
 	} else {
+		if early != nil {
+			out.Result["listened before"] = listens(early)
+		}
 		roles[o.Do](o.Arg, out.Result)
 	}
 	stop()
@@ -97,11 +104,26 @@ var roles = map[string]func(arg string, result map[string]string){
 	"nothing": func(string, map[string]string) {},
 	"files":   files,
 	"network": network,
-	"sockets": sockets,
 	"threads": threads,
 	"run":     run,
 	"signal":  signalOutside,
 	"wait":    wait,
+}
+
+// listens is "ok" if ln takes connections.
+func listens(ln net.Listener) (result string) {
+	raw, err := ln.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err.Error()
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if yes, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN); yes != 1 {
+			result = fmt.Sprint("it does not listen ", err)
+			return
+		}
+		result = "ok"
+	})
+	return result
 }
 
 // say keeps an error, or "ok".
@@ -179,56 +201,6 @@ func network(address string, result map[string]string) {
 	if err == nil {
 		un.Close()
 	}
-}
-
-// sockets tries what would hold up others that have the same socket. Numbers have bits set that the kernel does not look at.
-func sockets(_ string, result map[string]string) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		say(result, "pair", err)
-		return
-	}
-	defer unix.Close(fds[0])
-	defer unix.Close(fds[1])
-	fd := fds[0]
-	call := func(what string, number uintptr, arguments ...uintptr) {
-		var a [6]uintptr
-		copy(a[:], append([]uintptr{uintptr(fd)}, arguments...))
-		_, _, errno := unix.Syscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
-		say(result, what, nil)
-		if errno != 0 {
-			say(result, what, errno)
-		}
-	}
-	const (
-		unseen  = 1 << 32
-		fionbio = 0x5421
-	)
-	var off int32
-	no, linger := uintptr(unsafe.Pointer(&off)), unix.Linger{Onoff: 1, Linger: 3600}
-	hour := uintptr(unsafe.Pointer(&linger))
-	tls := [4]byte{'t', 'l', 's'}
-	call("do not block", unix.SYS_FCNTL, unix.F_SETFL, unix.O_NONBLOCK)
-	call("do not block, append", unix.SYS_FCNTL, unix.F_SETFL, unix.O_NONBLOCK|unix.O_APPEND)
-	call("block", unix.SYS_FCNTL, unix.F_SETFL, 0)
-	call("block, number with more bits", unix.SYS_FCNTL, unix.F_SETFL|unseen, unseen)
-	call("block, append", unix.SYS_FCNTL, unix.F_SETFL, unix.O_APPEND)
-	call("block by ioctl", unix.SYS_IOCTL, fionbio, no)
-	call("block by ioctl, number with more bits", unix.SYS_IOCTL, fionbio|unseen, no)
-	call("linger", unix.SYS_SETSOCKOPT, unix.SOL_SOCKET, unix.SO_LINGER, hour, unsafe.Sizeof(linger))
-	call("linger, number with more bits", unix.SYS_SETSOCKOPT, unix.SOL_SOCKET|unseen, unix.SO_LINGER|unseen, hour, unsafe.Sizeof(linger))
-	call("another protocol", unix.SYS_SETSOCKOPT, unix.IPPROTO_TCP, unix.TCP_ULP, uintptr(unsafe.Pointer(&tls)), 3)
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	say(result, "read flags", err)
-	if flags&unix.O_NONBLOCK == 0 {
-		result["read flags"] = "it blocks"
-	}
-	_, err = unix.IoctlGetInt(fd, unix.SIOCINQ)
-	say(result, "other ioctl", err)
-	say(result, "other option", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<16))
-	runtime.KeepAlive(&off)
-	runtime.KeepAlive(&linger)
-	runtime.KeepAlive(&tls)
 }
 
 // threads reports in how many ways the threads of this process differ in what confines them.
@@ -383,31 +355,6 @@ func TestNetworkStays(t *testing.T) {
 	users(t, func(t *testing.T, uid int) {
 		own, _ := site(t)
 		confined(t, order{Do: "network", Arg: server, Policy: Policy{Dir: own, UID: uid}}).want(t, []string{"listen", "dial", "resolve"}, nil)
-	})
-}
-
-// TestBrokenGatewayCannotDialTheServersItself holds what a role keeps whose sockets are all handed to it.
-func TestBrokenGatewayCannotDialTheServersItself(t *testing.T) {
-	server := listen(t)
-	users(t, func(t *testing.T, uid int) {
-		own, _ := site(t)
-		out := confined(t, order{Do: "network", Arg: server, Policy: Policy{Dir: own, UID: uid, HandedSockets: true}})
-		out.want(t, []string{"resolve", "unix"}, []string{"listen", "dial", "udp"})
-		if !out.Report.HandedSockets {
-			t.Errorf("report %+v", out.Report)
-		}
-	})
-}
-
-// TestBrokenGatewayCannotMakeOthersWait holds what keeps an instance from disturbing a sibling through a socket that it
-// has passed on and kept: a read or close of the sibling that waits has no deadline and takes a thread.
-func TestBrokenGatewayCannotMakeOthersWait(t *testing.T) {
-	users(t, func(t *testing.T, uid int) {
-		own, _ := site(t)
-		confined(t, order{Do: "sockets", Policy: Policy{Dir: own, UID: uid, HandedSockets: true}}).want(t,
-			[]string{"do not block", "do not block, append", "read flags", "other ioctl", "other option"},
-			[]string{"block", "block, number with more bits", "block, append", "block by ioctl", "block by ioctl, number with more bits",
-				"linger", "linger, number with more bits", "another protocol"})
 	})
 }
 

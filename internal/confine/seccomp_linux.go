@@ -19,11 +19,14 @@ const (
 )
 
 // onlyHandedSockets takes away, from every thread, what Policy.HandedSockets says. It is seccomp and not Landlock,
-// because Landlock knows TCP alone: multipath TCP, which reaches the same servers, passes it. io_uring goes with it,
-// since it does all of that past seccomp. The caller has set no_new_privs.
+// because Landlock knows TCP alone: multipath TCP, which reaches the same servers, passes it, and so does MSG_FASTOPEN.
+// io_uring goes with it, since it does all of that past seccomp. The caller has set no_new_privs.
+//
+// A socket that was handed over belongs to the network it was made in. Disconnected, it would reach whatever that
+// network reaches, hence nothing may be connected again, or listen.
 //
 // Whatever is not named here is decided by its number alone. The kernel notes that when it takes the filter and does
-// not run it for reading, writing and waiting.
+// not run it for reading and waiting.
 func onlyHandedSockets() error {
 	filter := []unix.SockFilter{
 		load(seccompArch),
@@ -33,6 +36,17 @@ func onlyHandedSockets() error {
 		jump(unix.BPF_JGE, x32, 0, 1),
 		deny,
 	}
+	// Sending begins a connection with MSG_FASTOPEN. It stands first, because it is what a gateway does most of all that runs the filter.
+	filter = append(filter, in(unix.SYS_SENDTO, notFastOpen(3)...)...)
+	filter = append(filter, in(unix.SYS_SENDMSG, notFastOpen(2)...)...)
+	filter = append(filter, in(unix.SYS_SENDMMSG, notFastOpen(3)...)...)
+	// Two bytes hold AF_UNSPEC, which ends a connection (package reset), and no address of any kind.
+	filter = append(filter, in(unix.SYS_CONNECT,
+		argument(2),
+		jump(unix.BPF_JEQ, 2, 0, 1),
+		allow,
+		deny)...)
+	filter = append(filter, in(unix.SYS_LISTEN, deny)...)
 	filter = append(filter, in(unix.SYS_IO_URING_SETUP, deny)...)
 	filter = append(filter, in(unix.SYS_SOCKET,
 		argument(0),
@@ -91,6 +105,11 @@ func argument(n uint32) unix.SockFilter { return load(seccompArguments + 8*n) }
 
 func jump(test uint16, value uint32, yes, no uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: yes, Jf: no, K: value}
+}
+
+// notFastOpen decides a system call by the flags that are its argument n.
+func notFastOpen(n uint32) []unix.SockFilter {
+	return []unix.SockFilter{argument(n), jump(unix.BPF_JSET, unix.MSG_FASTOPEN, 1, 0), allow, deny}
 }
 
 // in decides one system call. Its instructions end with an answer in every case, so the number stays loaded for others.
