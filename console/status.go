@@ -36,6 +36,7 @@ type ProcessStatus struct {
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
 	LastExit string    `json:"last_exit,omitempty"`
+	Silent   bool      `json:"silent,omitempty"` // it runs, but did not answer when it was asked
 }
 
 // An InstanceStatus is one gateway instance.
@@ -63,7 +64,7 @@ type ChannelStatus struct {
 	ConnectionPoint causeway.ConnectionPointID `json:"connection_point"`
 	Slot            causeway.Slot              `json:"slot"`
 	Instance        causeway.InstanceID        `json:"instance"`
-	State           string                     `json:"state"` // Connected, Disconnected
+	State           string                     `json:"state"` // Connected, Disconnected, Draining; Unknown: the connection point does not answer
 	Transport       string                     `json:"transport,omitempty"`
 	Proxy           string                     `json:"proxy,omitempty"` // on the way
 	Connected       int                        `json:"connected"`       // connections for requests, and how many there should be

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/connpoint"
 	"github.com/causeway-gateway/causeway/console"
+	"github.com/causeway-gateway/causeway/site"
 )
 
 // channelsOf is what a connection point says of its channels, in the words of the site's status.
@@ -16,6 +18,14 @@ func channelsOf(own connpoint.Status) (channels []console.ChannelStatus) {
 			Connected: ch.Connected, Wanted: ch.Wanted, Bulk: ch.Bulk.Idle + ch.Bulk.Used, RoundTrip: ch.RoundTrip, Streams: ch.Streams,
 			Requests: ch.Requests, Redials: ch.Redials, LastError: ch.LastError,
 		})
+	}
+	return channels
+}
+
+// unknownChannels are the channels of a connection point that does not answer: what should be there, and nothing more.
+func unknownChannels(id causeway.ConnectionPointID, instances []site.Instance) (channels []console.ChannelStatus) {
+	for _, in := range instances {
+		channels = append(channels, console.ChannelStatus{ConnectionPoint: id, Slot: in.Slot, Instance: in.ID, State: unknownState})
 	}
 	return channels
 }

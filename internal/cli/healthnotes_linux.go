@@ -20,6 +20,8 @@ func instanceNotes(st console.Status) (notes []string) {
 		switch {
 		case i.Process.State != elsewhere && i.Process.State != string(supervise.Running):
 			notes = append(notes, fmt.Sprintf("%s is %s%s", name, i.Process.State, because(i.Process.LastExit)))
+		case i.Process.Silent:
+			notes = append(notes, silent(name, i.Process.PID))
 		case i.Channels == 0 && !down[i.Slot]:
 			notes = append(notes, "no connection point of this host has a channel to "+name+" yet")
 		case !i.Healthy && i.Channels > 0:
@@ -29,12 +31,20 @@ func instanceNotes(st console.Status) (notes []string) {
 	return notes
 }
 
-// processNote says that a process that is kept running does not run; it is empty when all is well.
+// processNote says that a process that is kept running does not run, or does not answer; it is empty when all is well.
 func processNote(name string, p console.ProcessStatus) string {
+	if p.Silent {
+		return silent(name, p.PID)
+	}
 	if p.State == string(supervise.Running) {
 		return ""
 	}
 	return fmt.Sprintf("%s is %s%s", name, p.State, because(p.LastExit))
+}
+
+// silent says what to do about a process that hangs: only one that ends is started again.
+func silent(name string, pid int) string {
+	return fmt.Sprintf("%s (pid %d) runs, but does not answer; if that lasts, end it, and it is started again: kill -9 %d", name, pid, pid)
 }
 
 func because(exit string) string {

@@ -16,6 +16,7 @@ func TestWhatIsNotHealthyHasAReason(t *testing.T) {
 			{ID: "gw-3", Slot: 2, Process: running, Channels: 2},
 			{ID: "gw-4", Slot: 3, Process: console.ProcessStatus{State: elsewhere}},
 			{ID: "gw-5", Slot: 4, Process: running, Healthy: true}, // the note on its transports says why
+			{ID: "gw-6", Slot: 5, Process: console.ProcessStatus{State: "running", PID: 77, Silent: true}},
 		},
 		Channels: []console.ChannelStatus{{Slot: 4, LastError: "refused"}, {Slot: 3}},
 	})
@@ -23,6 +24,7 @@ func TestWhatIsNotHealthyHasAReason(t *testing.T) {
 		"gateway instance gw-2 (slot 1) is waiting, after: signal: killed",
 		"the load balancer's probe finds gateway instance gw-3 (slot 2) not healthy",
 		"no connection point of this host has a channel to gateway instance gw-4 (slot 3) yet",
+		"gateway instance gw-6 (slot 5) (pid 77) runs, but does not answer; if that lasts, end it, and it is started again: kill -9 77",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("notes %q, want %q", got, want)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -22,7 +23,7 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 	if err != nil {
 		return console.Status{}, err
 	}
-	points := s.askPoints(ctx)
+	points, hung := s.askPoints(ctx)
 	st := console.Status{
 		Site: s.store.ID(), Version: readBuildInfo().Version, State: string(s.dir), PID: os.Getpid(), Since: s.since.UTC(),
 		GatewayURL: s.gatewayURL(), AdminURL: s.admin.url, LogsDir: s.dir.logs(), Servers: servers,
@@ -52,6 +53,11 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 			st.ServerStates = append(st.ServerStates, serversOf(own)...)
 			st.Notes = append(st.Notes, transportNotes(cp.ID, own)...)
 			st.Notes = append(st.Notes, serverNotes(cp.ID, own, time.Now())...)
+		case hung[cp.ID]:
+			c.Process.State, c.Process.Silent = string(supervise.Running), true
+			st.Healthy = false
+			st.Channels = append(st.Channels, unknownChannels(cp.ID, s.gateway.Instances)...)
+			st.Notes = append(st.Notes, fmt.Sprintf("connection point %s runs, but does not answer; if that lasts, end it with kill -9, and start it again", cp.ID))
 		case s.isHere(cp.ID):
 			c.Process.State = string(supervise.Stopped)
 			st.Healthy = false
@@ -75,20 +81,23 @@ func (s *siteRun) isHere(id causeway.ConnectionPointID) bool {
 	return err == nil
 }
 
-// askPoints asks the connection points of this host how they fare. Those that do not answer are left out.
-func (s *siteRun) askPoints(ctx context.Context) map[causeway.ConnectionPointID]connpoint.Status {
-	all := map[causeway.ConnectionPointID]connpoint.Status{}
+// askPoints asks the connection points of this host how they fare. Those that do not answer are left out; hung are the
+// ones that have a socket and said nothing in time.
+func (s *siteRun) askPoints(ctx context.Context) (all map[causeway.ConnectionPointID]connpoint.Status, hung map[causeway.ConnectionPointID]bool) {
+	all, hung = map[causeway.ConnectionPointID]connpoint.Status{}, map[causeway.ConnectionPointID]bool{}
 	for _, cp := range s.points {
 		socket := s.homeOf(cp.ID).AdminSocket
 		if socket == "" {
 			continue
 		}
 		var own connpoint.Status
-		if err := askRole(ctx, socket, &own); err == nil && own.ID == cp.ID {
+		err := askRole(ctx, socket, &own)
+		if err == nil && own.ID == cp.ID {
 			all[cp.ID] = own
 		}
+		hung[cp.ID] = errors.Is(err, context.DeadlineExceeded)
 	}
-	return all
+	return all, hung
 }
 
 // seen is what connection points see of an instance: open channels, the document that it obeys, and by which way they
@@ -115,7 +124,7 @@ func seen(points map[causeway.ConnectionPointID]connpoint.Status, slot causeway.
 // countSpread counts the instances that are seen from this host, and those of them that obey a generation. A
 // connection point that is behind itself counts as an instance that is.
 func (s *siteRun) countSpread(ctx context.Context, generation uint64) (live, applied int) {
-	points := s.askPoints(ctx)
+	points, _ := s.askPoints(ctx)
 	behind := false
 	for _, own := range points {
 		behind = behind || own.Configuration.Generation < generation

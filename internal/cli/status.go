@@ -53,7 +53,10 @@ func (a *app) statusTable(st console.Status) error {
 	err := table(a.stdout, "ROLE\tNAME\tPID\tSTATE\tRESTARTS\tCHANNELS\tDOCUMENT", func(write func(...any)) {
 		row := func(role, name string, p console.ProcessStatus, healthy bool, channels, document string) {
 			state := p.State
-			if p.State == "running" && !healthy {
+			switch {
+			case p.Silent:
+				state = "running, silent"
+			case p.State == "running" && !healthy:
 				state = "running, not healthy"
 			}
 			pid, restarts := "-", "-"
@@ -110,6 +113,9 @@ func channelCell(i console.InstanceStatus) string {
 	return cell + " (" + strings.Join(ways, ", ") + ")"
 }
 
+// unknownState is the state of a channel whose connection point does not answer.
+const unknownState = "Unknown"
+
 // channelTable is what connection points keep to instances, and nothing where none of them runs on this host.
 func channelTable(w io.Writer, channels []console.ChannelStatus) error {
 	if len(channels) == 0 {
@@ -117,14 +123,17 @@ func channelTable(w io.Writer, channels []console.ChannelStatus) error {
 	}
 	err := table(w, "CHANNEL\tSTATE\tCONNECTIONS\tROUND TRIP\tSTREAMS\tTRANSPORT\tLAST ERROR", func(row func(...any)) {
 		for _, c := range channels {
-			trip, transport := "-", "-"
+			connections, trip, transport := fmt.Sprintf("%d of %d", c.Connected, c.Wanted), "-", "-"
+			if c.State == unknownState {
+				connections = "-"
+			}
 			if c.Connected > 0 {
 				trip, transport = c.RoundTrip.Round(10*time.Microsecond).String(), c.Transport
 				if c.Proxy != "" {
 					transport += " via " + c.Proxy
 				}
 			}
-			row(fmt.Sprintf("%s to slot %d", c.ConnectionPoint, c.Slot), c.State, fmt.Sprintf("%d of %d", c.Connected, c.Wanted),
+			row(fmt.Sprintf("%s to slot %d", c.ConnectionPoint, c.Slot), c.State, connections,
 				trip, c.Streams, transport, cmp.Or(shortened(oneLine(c.LastError)), "-"))
 		}
 	})

@@ -225,6 +225,30 @@ func TestEveryProcessMayDie(t *testing.T) {
 	}
 }
 
+// A process that hangs is still there: nothing but its silence says so.
+func TestAProcessThatHangsIsNoted(t *testing.T) {
+	r := startUp(t, t.TempDir(), testAddress(), "--connection-points", "2")
+	for note, pid := range map[string]int{
+		"connection point cp-1":          r.ready.ConnectionPoints[0].PID,
+		"gateway instance gw-1 (slot 0)": r.ready.Instances[0].PID,
+	} {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("causeway", "status", "--state", string(r.dir)).Output()
+		if text := string(out); err == nil || !strings.Contains(text, fmt.Sprintf("note: %s (pid %d) runs, but does not answer", note, pid)) ||
+			!strings.Contains(text, "running, silent") || !strings.Contains(text, "cp-1 to slot 0") {
+			t.Errorf("status with %s stopped: %v\n%s", note, err, text)
+		}
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the site is healthy again", func() error {
+			return exec.Command("causeway", "status", "--state", string(r.dir)).Run()
+		})
+	}
+}
+
 func TestNothingOutlivesTheParent(t *testing.T) {
 	r := startUp(t, t.TempDir(), testAddress())
 	pids := r.pids()

@@ -87,7 +87,9 @@ func (u *upRun) addInstances(ctx context.Context, st *console.Status) {
 	for _, in := range u.gateway.Instances {
 		i := console.InstanceStatus{ID: in.ID, Slot: in.Slot, Process: u.processStatus(instanceProcess(in.Slot)),
 			Healthy: healthy[in.Slot], ChannelPort: in.ChannelPort, Transports: make(map[string]int)}
-		if own, err := u.askInstance(ctx, in.Slot); err == nil {
+		if own, err := u.askInstance(ctx, in.Slot); err != nil {
+			i.Process.Silent = i.Process.State == string(supervise.Running)
+		} else {
 			i.Generation = own.Configuration.Generation
 			for _, c := range own.Channels {
 				i.Channels += c.Connections
@@ -113,8 +115,12 @@ func (u *upRun) addConnectionPoints(ctx context.Context, st *console.Status) {
 			st.ServerStates = append(st.ServerStates, serversOf(own)...)
 			st.Notes = append(st.Notes, transportNotes(cp.ID, own)...)
 			st.Notes = append(st.Notes, serverNotes(cp.ID, own, time.Now())...)
-		} else if note := processNote("connection point "+string(cp.ID), c.Process); note != "" {
-			st.Notes = append(st.Notes, note)
+		} else {
+			c.Process.Silent = c.Process.State == string(supervise.Running)
+			st.Channels = append(st.Channels, unknownChannels(cp.ID, u.gateway.Instances)...)
+			if note := processNote("connection point "+string(cp.ID), c.Process); note != "" {
+				st.Notes = append(st.Notes, note)
+			}
 		}
 		st.Healthy = st.Healthy && c.Channels > 0
 		st.ConnectionPoints = append(st.ConnectionPoints, c)
