@@ -241,10 +241,15 @@ func (s *slotSet) failed(t channel.Transport, err error) {
 	s.failures[t] = transportFailure{err, s.owner.inside.now()}
 }
 
+// succeeded forgets why t and what is less preferred failed: nobody tries those as long as t works, so what is known of
+// them gets old, and would be told as the reason when t ends.
 func (s *slotSet) succeeded(t channel.Transport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.failures, t)
+	all := s.owner.agent.transports()
+	for _, lesser := range all[max(0, slices.Index(all, t)):] {
+		delete(s.failures, lesser)
+	}
 	s.lastTransport = t
 }
 

@@ -226,6 +226,22 @@ func TestRaceThatIsOverBeginsNothing(t *testing.T) {
 	})
 }
 
+// What failed before a better transport was there is of no interest when that one ends.
+func TestFailuresOfLesserTransportsAreForgotten(t *testing.T) {
+	s := raceSet(t, nil)
+	for _, transport := range channel.Transports {
+		s.failed(transport, errors.New("refused"))
+	}
+	s.succeeded(channel.SinglePort)
+	if f := s.failuresLocked(""); len(f) != 1 || f[0].Transport != channel.SlotPort {
+		t.Errorf("by single-port, there are failures %+v; want that of slot-port", f)
+	}
+	s.succeeded(channel.SlotPort)
+	if f := s.failuresLocked(""); len(f) != 0 {
+		t.Errorf("by the best, there are failures %+v", f)
+	}
+}
+
 // Each transport may need something else, and who reads the hint must know which.
 func TestHintsSayWhichTransportTheyAreFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
