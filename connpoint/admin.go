@@ -16,7 +16,7 @@ type Status struct {
 	Site            causeway.SiteID            `json:"site"`
 	ID              causeway.ConnectionPointID `json:"id"`
 	Software        string                     `json:"software"`
-	State           string                     `json:"state"` // Connected, Disconnected
+	State           string                     `json:"state"` // Connected, Disconnected, Draining
 	Since           time.Time                  `json:"since"`
 	Ready           bool                       `json:"ready"` // a document is in force and a channel is up
 	Configuration   DocumentStatus             `json:"configuration"`
@@ -79,6 +79,9 @@ func (a *Agent) Status() Status {
 		if ch.Connected > 0 {
 			s.State = "Connected"
 		}
+	}
+	if a.state.channels.leaving.Load() {
+		s.State = draining
 	}
 	s.Ready = c != nil && s.State == "Connected"
 	cert, err := a.state.certs.state()

@@ -1,6 +1,7 @@
 package connpoint
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -92,6 +93,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	work.Go(func() { a.state.certs.run(ctx) })
 	work.Go(func() { a.watchDocuments(ctx) })
 	work.Go(func() { a.maintain(ctx) })
+	work.Go(func() {
+		<-ctx.Done()
+		a.leave()
+	})
 	// Nothing starts channels any more once these are done, so waiting for the channels' work ends.
 	work.Wait()
 	a.state.channels.work.Wait()
@@ -100,6 +105,16 @@ func (a *Agent) Run(ctx context.Context) error {
 		c.close()
 	}
 	return nil
+}
+
+// leave says that requests under way are all that is left to do.
+func (a *Agent) leave() {
+	inFlight := 0
+	for _, s := range a.state.channels.status() {
+		inFlight += s.Streams
+	}
+	a.state.channels.leaving.Store(true)
+	a.log().Info("stopping", "in_flight", inFlight, "drain_ms", cmp.Or(a.DrainTimeout, channel.DefaultDrainTimeout).Milliseconds())
 }
 
 // Reload reads documents and role certificate again, soon. It never blocks.

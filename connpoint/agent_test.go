@@ -586,7 +586,8 @@ func TestRequestUnderWayOutlivesTheStop(t *testing.T) {
 	i := s.newInstance(0, "i-1", s.ca, testService)
 	s.doc.Gateways = []signed.Gateway{s.gateway("gw", i)}
 	s.publish()
-	stop := run(t, s.agent())
+	a := s.agent()
+	stop := run(t, a)
 	await(t, "channel", i.pool.Ready)
 	got := make(chan string, 1)
 	go func() {
@@ -597,6 +598,11 @@ func TestRequestUnderWayOutlivesTheStop(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
 	await(t, "instance to be told", func() bool { return !i.pool.Ready() })
+	await(t, "line that says what it waits for", func() bool { return strings.Contains(s.log(), "msg=stopping in_flight=1 drain_ms=5000") })
+	await(t, "state", func() bool { return a.Status().State == draining })
+	if st := a.Status(); st.Ready || st.Channels[0].State != draining || len(st.Channels[0].Better) > 0 {
+		t.Errorf("status says %+v of who drains", st)
+	}
 	close(answer)
 	if g := <-got; g != "late<nil>" {
 		t.Errorf("the request under way ended with %s", g)

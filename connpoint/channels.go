@@ -63,6 +63,8 @@ type channels struct {
 	memory *channel.Memory
 	work   sync.WaitGroup // every goroutine of every slot, draining ones included
 
+	leaving atomic.Bool // everything stops: what is lost is not dialled again
+
 	mu    sync.Mutex // guards the fields below
 	slots map[slotKey]*slotSet
 	push  pushed
@@ -464,13 +466,16 @@ func (c *channels) sortedLocked() []*slotSet {
 	return sets
 }
 
+// draining is the state of what ends with the connection point, once requests under way have.
+const draining = "Draining"
+
 // ChannelStatus is the state of the channels to one slot of one gateway.
 type ChannelStatus struct {
 	Gateway   causeway.GatewayName `json:"gateway"`
 	Slot      causeway.Slot        `json:"slot"`
 	Instance  causeway.InstanceID  `json:"instance"`
 	Address   string               `json:"address"`
-	State     string               `json:"state"`               // Connected, Disconnected
+	State     string               `json:"state"`               // Connected, Disconnected, Draining
 	Transport channel.Transport    `json:"transport,omitempty"` // in use; of several the last in preference
 	Proxy     string               `json:"proxy,omitempty"`     // on the way
 	Better    []TransportFailure   `json:"better_failed,omitempty"`
@@ -539,7 +544,11 @@ func (s *slotSet) status() ChannelStatus {
 	}
 	st.Address = s.aim.place(cmp.Or(st.Transport, all[0]))
 	st.Proxy = s.owner.agent.proxyName(st.Address)
-	st.Better = s.failuresLocked(st.Transport)
+	if s.owner.leaving.Load() {
+		st.State = draining
+	} else {
+		st.Better = s.failuresLocked(st.Transport)
+	}
 	slices.SortFunc(st.Sessions, func(x, y channel.SessionStatus) int { return x.Since.Compare(y.Since) })
 	return st
 }

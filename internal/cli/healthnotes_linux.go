@@ -13,7 +13,7 @@ import (
 func instanceNotes(st console.Status) (notes []string) {
 	down := make(map[causeway.Slot]bool) // with a note of their own
 	for _, c := range st.Channels {
-		down[c.Slot] = down[c.Slot] || c.LastError != ""
+		down[c.Slot] = down[c.Slot] || c.LastError != "" || c.State == "Draining" // which its table says
 	}
 	for _, i := range st.Instances {
 		name := fmt.Sprintf("gateway instance %s (slot %d)", i.ID, i.Slot)

@@ -17,8 +17,9 @@ func TestWhatIsNotHealthyHasAReason(t *testing.T) {
 			{ID: "gw-4", Slot: 3, Process: console.ProcessStatus{State: elsewhere}},
 			{ID: "gw-5", Slot: 4, Process: running, Healthy: true}, // the note on its transports says why
 			{ID: "gw-6", Slot: 5, Process: console.ProcessStatus{State: "running", PID: 77, Silent: true}},
+			{ID: "gw-7", Slot: 6, Process: running, Healthy: true},
 		},
-		Channels: []console.ChannelStatus{{Slot: 4, LastError: "refused"}, {Slot: 3}},
+		Channels: []console.ChannelStatus{{Slot: 4, LastError: "refused"}, {Slot: 3}, {Slot: 6, State: "Draining"}},
 	})
 	want := []string{
 		"gateway instance gw-2 (slot 1) is waiting, after: signal: killed",
