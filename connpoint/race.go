@@ -136,10 +136,25 @@ func (f failures) Unwrap() []error {
 
 func (f failures) withHints() error {
 	var told []TransportFailure
+	var bySlot error
 	for _, a := range f {
-		told = append(told, TransportFailure{Transport: a.transport, Hint: causeway.Hint(a.err)})
+		if a.transport == channel.SlotPort {
+			bySlot = a.err
+		}
+	}
+	for _, a := range f {
+		told = append(told, TransportFailure{Transport: a.transport, Hint: hintOf(a.err, bySlot)})
 	}
 	return causeway.WithHint(f, "%s", Hints(told))
+}
+
+// hintOf is what can be done about a transport that failed. Who meets the same certificate on the slot's own port met the
+// gateway and no box on the way, whose CA would help.
+func hintOf(err, bySlot error) string {
+	if sameCertificate(err, bySlot) {
+		return causeway.Hint(bySlot)
+	}
+	return causeway.Hint(err)
 }
 
 // Hints is what can be done about transports that failed. Where not all fail alike, it says which hint is for whom.
@@ -269,7 +284,7 @@ func (s *slotSet) failuresLocked(inUse channel.Transport) (out []TransportFailur
 			break
 		}
 		if f, ok := s.failures[t]; ok {
-			out = append(out, TransportFailure{t, s.aim.place(t), f.err.Error(), causeway.Hint(f.err), f.at.UTC()})
+			out = append(out, TransportFailure{t, s.aim.place(t), f.err.Error(), hintOf(f.err, s.failures[channel.SlotPort].err), f.at.UTC()})
 		}
 	}
 	return out

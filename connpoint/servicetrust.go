@@ -45,6 +45,33 @@ func newServiceTrust(g signed.Gateway) (*serviceTrust, error) {
 	return t, nil
 }
 
+// A wrongCertificate is what somebody showed who has another certificate than he should.
+type wrongCertificate struct {
+	sum [sha256.Size]byte
+	err error
+}
+
+func (e *wrongCertificate) Error() string { return e.err.Error() }
+func (e *wrongCertificate) Unwrap() error { return e.err }
+
+// innerFault says what to do when TLS with the instance itself failed for its certificate.
+func innerFault(err error) error {
+	if v, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(v.UnverifiedCertificates) > 0 {
+		err = &wrongCertificate{sha256.Sum256(v.UnverifiedCertificates[0].Raw), err}
+	}
+	if _, ok := errors.AsType[*wrongCertificate](err); ok {
+		return causeway.WithHint(err, "if this is the gateway's own certificate, the site does not know it: export the gateway's folder again, or give the site the new one (--cert) and reload it")
+	}
+	return err
+}
+
+// sameCertificate reports whether two dials failed for one certificate.
+func sameCertificate(a, b error) bool {
+	x, isX := errors.AsType[*wrongCertificate](a)
+	y, isY := errors.AsType[*wrongCertificate](b)
+	return isX && isY && x.sum == y.sum
+}
+
 // config returns the TLS settings for one dial with our own certificate.
 func (t *serviceTrust) config(own *tls.Certificate) *tls.Config {
 	return &tls.Config{
@@ -67,7 +94,7 @@ func (t *serviceTrust) verifyPin(s tls.ConnectionState) error {
 		return nil
 	}
 	if sum := sha256.Sum256(s.PeerCertificates[0].Raw); !slices.Contains(t.pins, sum) {
-		return fmt.Errorf("service certificate %x is not one that the site pinned", sum)
+		return &wrongCertificate{sum, fmt.Errorf("service certificate %x is not one that the site pinned", sum)}
 	}
 	return nil
 }
@@ -106,7 +133,7 @@ func verifyAny(state tls.ConnectionState, name string, others ...*x509.CertPool)
 		}
 	}
 	if err != nil {
-		return causeway.WithHint(fmt.Errorf("certificate of %q: %w", leaf.Subject.String(), err), "if a proxy or middle box ends TLS here, give its CA with extra_ca_file")
+		return causeway.WithHint(&wrongCertificate{sha256.Sum256(leaf.Raw), fmt.Errorf("certificate of %q: %w", leaf.Subject.String(), err)}, "if a proxy or middle box ends TLS here, give its CA with extra_ca_file")
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func (s *slotSet) reach(ctx context.Context, t channel.Transport, own *tls.Certi
 	conn := tls.Client(channel.Batched(raw), config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close() // the reason is known
-		return nil, fmt.Errorf("TLS with %s: %w", place, err)
+		return nil, fmt.Errorf("TLS with %s: %w", place, innerFault(err))
 	}
 	if t == channel.SinglePort && conn.ConnectionState().NegotiatedProtocol == "" {
 		_ = raw.Close() // the reason is known

@@ -216,6 +216,36 @@ func TestMiddleBoxMayEndTheTLSAroundTheWebSocketOnly(t *testing.T) {
 	}
 }
 
+// A gateway with a certificate that the site does not know is no box on the way, whose CA would help.
+func TestWrongServiceCertificateHasItsHint(t *testing.T) {
+	for _, pinned := range []bool{false, true} {
+		s := newSite(t, okServer(t))
+		other := newTestCA(t, "self-signed")
+		i := s.newInstance(0, "i-1", other, testService)
+		f := s.newFront(i, other, false)
+		f.outer = i.config.Certificates[0]
+		g := s.gateway("gw", i)
+		g.ServicePort = f.port()
+		if pinned {
+			g.ServiceCAs, g.ServiceCertificateSHA256 = nil, []string{strings.Repeat("ab", 32)}
+		}
+		s.doc.Gateways = []signed.Gateway{g}
+		s.publish()
+		a := s.agent()
+		a.Transports = channel.Transports
+		stop := run(t, a)
+		await(t, "failures of all transports", func() bool { _, st := transportOf(a); return len(st.Better) == 3 })
+		_, st := transportOf(a)
+		if hint := Hints(st.Better); !strings.HasPrefix(hint, "if this is the gateway's own certificate") {
+			t.Errorf("the hint for %+v is %q", st.Better, hint)
+		}
+		stop()
+		if strings.Contains(s.log(), "extra_ca_file") || !strings.Contains(s.log(), "export the gateway's folder again") {
+			t.Errorf("the log says: %s", s.log())
+		}
+	}
+}
+
 func TestPlacesOfAllKinds(t *testing.T) {
 	for _, tt := range []struct {
 		gateway, instance string
