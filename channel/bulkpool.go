@@ -31,7 +31,7 @@ const (
 type BulkConfig struct {
 	Logger           *slog.Logger  // nil means slog.Default()
 	PingEvery        time.Duration // zero means 1 s
-	DeadAfter        time.Duration // zero means 5 s
+	DeadAfter        time.Duration // zero means DefaultDeadAfter
 	HandshakeTimeout time.Duration // zero means 10 s
 	Memory           *Memory       // nil gives them a budget of their own
 }
