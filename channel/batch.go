@@ -51,26 +51,36 @@ func (b *batchedConn) flush(patience time.Duration) error {
 	return b.out.Uncork(func(p []byte) error { return writePatiently(b.Conn, p, patience) })
 }
 
-// writePatiently writes p, and gives up only when not one byte was taken for patience: a slow line is not a dead one.
-func writePatiently(c net.Conn, p []byte, patience time.Duration) error {
-	look := lastLook(patience)
-	for wait := patience - look; ; {
-		if err := c.SetWriteDeadline(time.Now().Add(wait)); err != nil {
-			return err
-		}
-		n, err := c.Write(p)
-		p = p[n:]
-		switch {
-		case err == nil, !errors.Is(err, os.ErrDeadlineExceeded), n == 0 && wait == look:
-			return err
-		case n == 0:
-			wait = look
+// looksOf returns in how many parts a patience with a connection passes, each with a look at what it waits for. If this
+// process was the one that stood still, all that time passed within one part, and what it waited for is there at the next
+// look. A WebSocket's library ends the connection with the first deadline that passes, so there the whole patience is one.
+func looksOf(c net.Conn) int {
+	for {
+		switch t := c.(type) {
+		case *messages:
+			return 1
+		case interface{ NetConn() net.Conn }:
+			c = t.NetConn()
 		default:
-			wait = patience - look
+			return 16
 		}
 	}
 }
 
-// lastLook is the part of a patience that is kept until the rest is used up. If this process was the one that stood still,
-// all of the rest passed at once, and what it waited for is there when it looks again.
-func lastLook(patience time.Duration) time.Duration { return patience / 16 }
+// writePatiently writes p, and gives up when not one byte was taken for patience: a slow line is not a dead one.
+func writePatiently(c net.Conn, p []byte, patience time.Duration) error {
+	looks := looksOf(c)
+	for idle := 0; ; {
+		if err := c.SetWriteDeadline(time.Now().Add(patience / time.Duration(looks))); err != nil {
+			return err
+		}
+		n, err := c.Write(p)
+		p = p[n:]
+		if n > 0 {
+			idle = 0 // but for this part, which the last byte may have begun
+		}
+		if idle++; err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || idle >= looks {
+			return err
+		}
+	}
+}

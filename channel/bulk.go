@@ -54,6 +54,7 @@ type bulkConn struct {
 	budget    *budget
 	pingEvery time.Duration
 	deadAfter time.Duration
+	looks     int              // in how many parts deadAfter passes
 	ended     chan struct{}    // closed by fail
 	turn      chan frameHeader // watch to a stream: read on, this is the header you find yourself behind
 	back      chan struct{}    // a stream to watch
@@ -85,6 +86,7 @@ const bulkReadAhead = 4 << 10
 func newBulkConn(l *link, number uint32) *bulkConn {
 	b := &bulkConn{
 		number: number, from: l, conn: l.conn, batched: l.batched, budget: l.budget, pingEvery: l.pingEvery, deadAfter: l.deadAfter,
+		looks: looksOf(l.conn),
 		ended: make(chan struct{}), turn: make(chan frameHeader), back: make(chan struct{}, 1), free: make(chan struct{}, 1),
 	}
 	b.br = bufio.NewReaderSize(aliveReader{b}, bulkReadAhead)
@@ -96,20 +98,16 @@ func newBulkConn(l *link, number uint32) *bulkConn {
 type aliveReader struct{ b *bulkConn }
 
 func (r aliveReader) Read(p []byte) (int, error) {
-	look := lastLook(r.b.deadAfter)
-	n, err := r.readWithin(r.b.deadAfter-look, p)
-	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-		n, err = r.readWithin(look, p)
+	for idle := 1; ; idle++ {
+		if err := r.b.conn.SetReadDeadline(time.Now().Add(r.b.deadAfter / time.Duration(r.b.looks))); err != nil {
+			return 0, err
+		}
+		n, err := r.b.conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || idle >= r.b.looks {
+			r.b.bytesIn.Add(uint64(n))
+			return n, err
+		}
 	}
-	r.b.bytesIn.Add(uint64(n))
-	return n, err
-}
-
-func (r aliveReader) readWithin(d time.Duration, p []byte) (int, error) {
-	if err := r.b.conn.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return 0, err
-	}
-	return r.b.conn.Read(p)
 }
 
 // lend gives the connection to stream id of l.

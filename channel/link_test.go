@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -286,4 +287,35 @@ func FuzzPool(f *testing.F) {
 			t.Errorf("%d bytes of memory not given back", used)
 		}
 	})
+}
+
+// TestPeerThatTakesAPartIsFoundDead takes of a batch what fits into the kernel, or besides that something after a while,
+// and is dead within the same time after its last byte as who takes nothing.
+func TestPeerThatTakesAPartIsFoundDead(t *testing.T) {
+	t.Parallel()
+	const patience = 2 * time.Second
+	for name, later := range map[string]bool{"at once": false, "after a while": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := tcpPair(t)
+			defer a.Close()
+			defer b.Close()
+			last := make(chan time.Time, 1)
+			go func() {
+				if later {
+					time.Sleep(patience / 3)
+					_, _ = io.CopyN(io.Discard, b, 16<<20)
+				}
+				last <- time.Now()
+			}()
+			err := writePatiently(a, make([]byte, 64<<20), patience)
+			took := time.Since(<-last)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("the write ended with %v", err)
+			}
+			if took < patience*7/8 || took > patience*3/2 {
+				t.Errorf("found dead %v after its last byte, want about %v", took, patience)
+			}
+		})
+	}
 }

@@ -2,10 +2,17 @@ package channel
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
+	"os"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/internal/begun"
@@ -81,4 +88,50 @@ func TestTransportsAreRead(t *testing.T) {
 			t.Errorf("%v: error %v without a hint", bad, err)
 		}
 	}
+}
+
+// final ends with the first deadline that passes, as a WebSocket does.
+type final struct{ net.Conn }
+
+func (c final) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	return n, c.end(err)
+}
+
+func (c final) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	return n, c.end(err)
+}
+
+func (c final) end(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.Close()
+		return context.Canceled
+	}
+	return err
+}
+
+// TestPatienceWithAWebSocketIsWhole has the other side of a WebSocket take, and say, something just before it is dead.
+func TestPatienceWithAWebSocketIsWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		c := Batched(Messages(final{a}, a))
+		var late sync.WaitGroup
+		late.Go(func() {
+			time.Sleep(DefaultDeadAfter - 10*time.Millisecond)
+			_, _ = io.ReadFull(b, make([]byte, 5))
+			time.Sleep(DefaultDeadAfter - 10*time.Millisecond)
+			_, _ = b.Write([]byte("hello"))
+		})
+		if err := writePatiently(c, []byte("hello"), DefaultDeadAfter); err != nil {
+			t.Errorf("write: %v", err)
+		}
+		bulk := newBulkConn(newLink(c, slog.New(slog.DiscardHandler), newBudget(0), 0, 0), 1)
+		if p, err := bulk.br.Peek(5); string(p) != "hello" || err != nil {
+			t.Errorf("read %q, %v", p, err)
+		}
+		late.Wait()
+	})
 }
