@@ -31,7 +31,7 @@ const maxInforms = 8
 // it is idempotent, had no body, and no byte of an answer has come: then once, and never a third time.
 func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) error {
 	if p.cfg.Memory.b.spent() {
-		return overloaded("memory budget is used up")
+		return overloaded(ErrNoMemory)
 	}
 	x := exchanges.Get().(*exchange)
 	x.req, x.device = req, device
@@ -44,7 +44,7 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 			l, full = p.pick(nil)
 		}
 		if l == nil && full && len(x.tried) == 0 {
-			return overloaded("every connection point has as many requests as it takes")
+			return overloaded(errAllFull)
 		}
 		if l == nil && refusal == nil {
 			return &causeway.Refusal{Code: causeway.CodeNoConnectionPoint, Err: causeway.ErrNoChannel, RetryAfter: retryAfter}
@@ -70,8 +70,16 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 	return refusal
 }
 
-func overloaded(why string) error {
-	return &causeway.Refusal{Code: causeway.CodeOverloaded, Reason: why, RetryAfter: retryAfter}
+var (
+	// ErrNoMemory is why a request is turned away when bodies for slow readers hold what the memory budget allows.
+	ErrNoMemory = causeway.WithHint(errors.New("memory budget is used up"),
+		"devices read more slowly than servers send; raise memory_budget (--memory-budget) if there is memory, or add instances")
+	errAllFull = causeway.WithHint(errors.New("every connection point has as many requests as it takes"),
+		"raise max_in_flight of the connection points, or add connection points")
+)
+
+func overloaded(why error) error {
+	return &causeway.Refusal{Code: causeway.CodeOverloaded, Err: why, RetryAfter: retryAfter}
 }
 
 // maxTries bounds how many channels one request is offered to, delivered or not.

@@ -28,6 +28,7 @@ type Status struct {
 	Handshakes     int                  `json:"handshakes_pending"`
 	RequestsActive int64                `json:"requests_in_flight"`
 	Devices        int                  `json:"devices"`
+	Memory         MemoryStatus         `json:"memory"`
 	Channels       []channel.SetStatus  `json:"channels"`
 	Endpoints      []EndpointStatus     `json:"endpoints"`
 }
@@ -50,6 +51,13 @@ type CertificateStatus struct {
 	NotAfter time.Time `json:"not_after,omitzero"`
 }
 
+// MemoryStatus is what bodies for slow readers hold.
+type MemoryStatus struct {
+	UsedBytes   int64     `json:"used_bytes"`
+	BudgetBytes int64     `json:"budget_bytes"`
+	LastRefused time.Time `json:"last_refused,omitzero"` // a request was turned away because the budget was used up
+}
+
 // EndpointStatus is what one rule of one publication has carried.
 type EndpointStatus struct {
 	Publication   causeway.ServerName `json:"publication"`
@@ -69,6 +77,10 @@ func (s *Server) Status() Status {
 		Site: s.site, Gateway: s.gateway, Instance: s.instance, Slot: s.slot, Software: s.software,
 		Healthy: s.healthy(), Connections: open, Handshakes: pending, RequestsActive: s.inFlight.Load(),
 		Devices: s.devices.size(), Channels: s.exchanger.Status(),
+	}
+	st.Memory = MemoryStatus{UsedBytes: s.exchanger.MemoryUsedBytes(), BudgetBytes: s.exchanger.MemoryBudgetBytes()}
+	if at := s.memoryRefused.Load(); at != 0 {
+		st.Memory.LastRefused = time.Unix(at, 0).UTC()
 	}
 	if began := s.began.Load(); began != 0 {
 		st.Since = time.Unix(0, began).UTC()

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/internal/http1"
 )
 
@@ -42,7 +44,7 @@ func (a *answer) start(c *call, head, body []byte, last bool) error {
 	case a.head.Status == 101 && (!c.out.Upgrade || !http1.EqualFold(a.head.Upgrade, "websocket")):
 		return causeway.Refuse(causeway.CodeConnectorBadAnswer, "101 that nobody asked for")
 	case a.large(last) && c.out.Idempotent && c.s.exchanger.MemoryTight():
-		return overloaded("what is left of the memory budget is kept for small answers")
+		return &causeway.Refusal{Code: causeway.CodeOverloaded, Reason: "the rest is kept for small answers", Err: channel.ErrNoMemory, RetryAfter: time.Second}
 	}
 	if err := a.count(len(body), last); err != nil {
 		return &causeway.Refusal{Code: causeway.CodeConnectorBadAnswer, Err: err}

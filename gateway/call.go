@@ -237,6 +237,9 @@ func (c *call) problem(ctx context.Context, err error) *problem {
 	if p.code == causeway.CodeTooManyRequests || p.status == 503 {
 		p.retryAfter = max(p.retryAfter, time.Second)
 	}
+	if errors.Is(err, channel.ErrNoMemory) {
+		c.s.memoryRefused.Store(c.s.now().Unix())
+	}
 	c.s.metrics.refused(p.code)
 	c.s.refusals.write(ctx, c.refused(p, err))
 	return p

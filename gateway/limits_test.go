@@ -513,3 +513,20 @@ func TestAcceptRecoversFromExhaustion(t *testing.T) {
 		t.Error("nobody was told")
 	}
 }
+
+func TestTurningRequestsAwayForMemoryIsTold(t *testing.T) {
+	in := run(t)
+	if m := in.Status().Memory; m.UsedBytes != 4096 || m.BudgetBytes != 1<<20 || !m.LastRefused.IsZero() {
+		t.Errorf("memory %+v before anything happened", m)
+	}
+	in.backend.serve(func(context.Context, *seenRequest, channel.DeviceSide) error {
+		return &causeway.Refusal{Code: causeway.CodeOverloaded, Err: channel.ErrNoMemory, RetryAfter: time.Second}
+	})
+	in.dial("pc-1").ask(get("/app/")).wants(t, 503, causeway.CodeOverloaded)
+	if in.Status().Memory.LastRefused.IsZero() {
+		t.Error("the status does not tell of it")
+	}
+	if logs := in.logs.String(); !strings.Contains(logs, `err="memory budget is used up"`) || !strings.Contains(logs, "raise memory_budget") {
+		t.Errorf("the log does not say what to do:\n%s", logs)
+	}
+}

@@ -68,7 +68,7 @@ func (l *refusalLog) write(ctx context.Context, r *refused) {
 	if r.status >= 500 {
 		level = slog.LevelWarn
 	}
-	l.log.LogAttrs(ctx, level, cmp.Or(r.message, "request refused"),
+	attrs := []slog.Attr{
 		slog.String("request_id", r.id.String()),
 		slog.String("code", r.code.String()),
 		slog.Int("status", r.status),
@@ -78,7 +78,11 @@ func (l *refusalLog) write(ctx context.Context, r *refused) {
 		slog.String("host", shown(r.host)),
 		slog.String("path", shown(r.path)),
 		slog.String("err", shown(reasonOf(r.err))),
-	)
+	}
+	if hint := causeway.Hint(r.err); hint != "" {
+		attrs = append(attrs, slog.String("hint", hint))
+	}
+	l.log.LogAttrs(ctx, level, cmp.Or(r.message, "request refused"), attrs...)
 }
 
 // may reports whether the source has lines left in this second, and counts the line that it has not. Whoever cannot

@@ -95,14 +95,16 @@ type Server struct {
 	work        sync.WaitGroup // every goroutine that serves a connection
 	recheck     chan struct{}
 
-	inFlight    atomic.Int64
-	largeChains atomic.Int64 // connections that hold one and were not admitted yet
-	accessCount atomic.Uint64
-	draining    atomic.Bool
-	parting     atomic.Bool // idle connections end
-	wasReady    atomic.Bool
-	began       atomic.Int64 // when Run began, in nanoseconds of now
-	listedAt    atomic.Int64 // when a document first named the instance
+	inFlight atomic.Int64
+	// memoryRefused is when a request was last turned away for want of memory, in Unix time; 0 for never.
+	memoryRefused atomic.Int64
+	largeChains   atomic.Int64 // connections that hold one and were not admitted yet
+	accessCount   atomic.Uint64
+	draining      atomic.Bool
+	parting       atomic.Bool // idle connections end
+	wasReady      atomic.Bool
+	began         atomic.Int64 // when Run began, in nanoseconds of now
+	listedAt      atomic.Int64 // when a document first named the instance
 }
 
 // backend is what a Server does with its channels: in tests somebody else does it.

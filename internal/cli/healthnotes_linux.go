@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/console"
+	"github.com/causeway-gateway/causeway/gateway"
 	"github.com/causeway-gateway/causeway/internal/supervise"
 )
 
@@ -29,6 +31,20 @@ func instanceNotes(st console.Status) (notes []string) {
 		}
 	}
 	return notes
+}
+
+// memoryNoteFor is how long it is told that an instance has turned requests away.
+const memoryNoteFor = time.Minute
+
+// memoryNotes say that an instance turns requests away because devices hold its memory by reading slowly. It counts as
+// healthy all the same: what it has begun goes on.
+func memoryNotes(i console.InstanceStatus, m gateway.MemoryStatus, now time.Time) []string {
+	if now.Sub(m.LastRefused) > memoryNoteFor {
+		return nil
+	}
+	used, budget := memorySize(m.UsedBytes>>20<<20), memorySize(m.BudgetBytes)
+	return []string{fmt.Sprintf("gateway instance %s (slot %d) turns requests away: bodies for slow readers hold %s of its memory budget of %s; raise memory_budget (--memory-budget) if there is memory, or add instances",
+		i.ID, i.Slot, &used, &budget)}
 }
 
 // processNote says that a process that is kept running does not run, or does not answer; it is empty when all is well.

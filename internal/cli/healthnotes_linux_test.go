@@ -2,9 +2,12 @@ package cli
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/causeway-gateway/causeway/console"
+	"github.com/causeway-gateway/causeway/gateway"
 )
 
 func TestWhatIsNotHealthyHasAReason(t *testing.T) {
@@ -29,5 +32,22 @@ func TestWhatIsNotHealthyHasAReason(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("notes %q, want %q", got, want)
+	}
+}
+
+func TestAnInstanceWithoutMemoryHasANote(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	i := console.InstanceStatus{ID: "gw-2", Slot: 1}
+	m := gateway.MemoryStatus{UsedBytes: 32<<20 + 4711, BudgetBytes: 32 << 20}
+	if got := memoryNotes(i, m, now); got != nil {
+		t.Errorf("notes %q of an instance that turned nobody away", got)
+	}
+	m.LastRefused = now.Add(-10 * time.Second)
+	got := memoryNotes(i, m, now)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "gateway instance gw-2 (slot 1) turns requests away: bodies for slow readers hold 32MiB of its memory budget of 32MiB; raise memory_budget") {
+		t.Errorf("notes %q", got)
+	}
+	if got := memoryNotes(i, m, now.Add(2*memoryNoteFor)); got != nil {
+		t.Errorf("notes %q when it is long past", got)
 	}
 }

@@ -91,6 +91,7 @@ func (u *upRun) addInstances(ctx context.Context, st *console.Status) {
 			i.Process.Silent = i.Process.State == string(supervise.Running)
 		} else {
 			i.Generation = own.Configuration.Generation
+			st.Notes = append(st.Notes, memoryNotes(i, own.Memory, time.Now())...)
 			for _, c := range own.Channels {
 				i.Channels += c.Connections
 				for by, n := range c.Transports {
