@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,6 +166,44 @@ func TestExportedConfigurationsCanBeSwitchedOn(t *testing.T) {
 	if err := p.check(filepath.Join(dir, "config.yaml")); err != nil || p.Connections == 0 || p.Role.LogDir == "" || p.Role.User == 0 || p.Role.MemoryLimit != 512<<20 || p.MemoryBudget != 256<<20 {
 		t.Errorf("connection point: %v, %+v", err, p)
 	}
+}
+
+// A setting that stands nowhere is one that nobody finds.
+func TestEverySettingIsDescribed(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/settings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, config := range map[string]reflect.Type{
+		gatewayYAML(&gatewayConfig{}, false):                 reflect.TypeFor[gatewayConfig](),
+		connectionPointYAML(&connectionPointConfig{}, false): reflect.TypeFor[connectionPointConfig](),
+	} {
+		for _, tag := range settings(config) {
+			if !regexp.MustCompile(`(?m)^(# *)?` + tag + `:`).MatchString(text) {
+				t.Errorf("%s: no line of an exported file names %s", config, tag)
+			}
+			if !strings.Contains(string(docs), "| `"+tag+"` |") {
+				t.Errorf("%s: docs/settings.md has no row for %s", config, tag)
+			}
+		}
+	}
+}
+
+// settings lists the names of all fields that a file may have.
+func settings(config reflect.Type) (names []string) {
+	for f := range config.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		switch {
+		case options == "inline":
+			names = append(names, settings(f.Type)...)
+		case name != "":
+			names = append(names, name)
+			if f.Type.Kind() == reflect.Struct {
+				names = append(names, settings(f.Type)...)
+			}
+		}
+	}
+	return names
 }
 
 func readBack(t *testing.T, dir, text string, into any) {

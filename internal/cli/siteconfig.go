@@ -35,6 +35,13 @@ func (y *yamlText) off(name, value, remark string) {
 	fmt.Fprintf(y, "%-44s # %s\n", "# "+name+": "+value, remark)
 }
 
+// offRole is what all roles have for those who look after them.
+func (y *yamlText) offRole() {
+	y.off("admin_listen", `"127.0.0.1:9465"`, "the same on a loopback address, in place of admin_socket")
+	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
+	y.off("log_level", "debug", "or info, the default, warn, error")
+}
+
 func (y *yamlText) gap() { fmt.Fprintln(y) }
 
 // gatewayYAML is the configuration of an exported instance.
@@ -63,11 +70,19 @@ func gatewayYAML(c *gatewayConfig, systemd bool) string {
 	y.off("health_listen", `"127.0.0.1:9080"`, "plain HTTP, for a load balancer's probe alone")
 	y.gap()
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
-	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
+	y.offRole()
 	y.off("memory_budget", `"256MiB"`, "body bytes that may be held for slow readers; over it, new requests get 503")
 	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
 	y.off("user", "65534", "user id to become when root starts it without systemd; first: chown -R 65534 the folder of this file")
-	if c.Limits != (gatewayLimits{}) {
+	y.off("confine", "false", "give up the confinement of this process, to find a fault; it is confined by default")
+	y.off("drain_timeout", "30s", "what requests under way get when it stops")
+	y.off("access_log_every", "1000", "one admitted request of so many is logged; 0, the default, is none")
+	if c.Limits == (gatewayLimits{}) {
+		y.off("limits", "", "with one or more of these lines")
+		y.off("  max_handshakes", "2048", "unfinished, of all sources")
+		y.off("  max_handshakes_per_source", "512", "unfinished, of one")
+		y.off("  refusals_per_second", "20", "of one source, before it gets 429 in their place")
+	} else {
 		y.gap()
 		fmt.Fprintln(&y, "limits:")
 		y.field("  max_handshakes", c.Limits.MaxHandshakes, "unfinished, of all sources")
@@ -106,9 +121,11 @@ func connectionPointYAML(c *connectionPointConfig, systemd bool) string {
 	y.off("no_proxy", `"10.0.0.0/8"`, "reached directly, as in NO_PROXY")
 	y.off("extra_ca_file", `"ca.pem"`, "CAs of a proxy or middle box that ends TLS on the way")
 	y.field("admin_socket", socket, "GET /metrics /livez /readyz /status")
-	y.off("log_dir", `"logs"`, "without it JSON lines go to stderr")
+	y.offRole()
 	y.off("memory_budget", `"256MiB"`, "body bytes that may be held for slow readers; over it, new requests get 503")
 	y.off("memory_limit", `"512MiB"`, "near which garbage is collected harder; default 75 % of the machine's or control group's")
 	y.off("user", "65534", "user id to become when root starts it without systemd; first: chown -R 65534 the folder of this file")
+	y.off("confine", "false", "give up the confinement of this process, to find a fault; it is confined by default")
+	y.off("drain_timeout", "30s", "what requests under way get when it stops")
 	return y.String()
 }
