@@ -28,12 +28,15 @@ const (
 	// perDeviceKernelBytes is the same for what the kernel holds beside the process. What it has for all TCP connections
 	// of a machine is little; when a thousand devices fill it, every connection of the machine crawls.
 	perDeviceKernelBytes = 512 << 10
+	// lateBytes is what some of them read first: by then the kernel has given the connections on the way larger buffers.
+	lateBytes = 64 << 20
 	// smallReceiveBuffer keeps the kernel from taking what the device does not read.
 	smallReceiveBuffer = 16 << 10
 )
 
-// stallReaders makes n devices ask for a gigabyte each. They read the head of the answer, and then nothing.
-func (s *site) stallReaders(t *testing.T, n int) (statuses map[string]int) {
+// stallReaders makes n devices ask for a gigabyte each. They read the head of the answer, and then nothing; but the last
+// of them read lateBytes first, so many as late says.
+func (s *site) stallReaders(t *testing.T, n, late int) (statuses map[string]int) {
 	t.Helper()
 	configs := s.devices(t, "reader", n/100)
 	dialer := &net.Dialer{Timeout: 30 * time.Second, Control: func(_, _ string, c syscall.RawConn) (err error) {
@@ -53,7 +56,11 @@ func (s *site) stallReaders(t *testing.T, n int) (statuses map[string]int) {
 		turn <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turn }()
-			status, err := s.stallReader(t, dialer, configs[i%len(configs)])
+			var after int64
+			if i >= n-late {
+				after = lateBytes
+			}
+			status, err := s.stallReader(t, dialer, configs[i%len(configs)], after)
 			if err != nil {
 				status = err.Error()
 			}
@@ -85,7 +92,7 @@ func (s *site) devices(t *testing.T, kind string, n int) (configs []*tls.Config)
 	return configs
 }
 
-func (s *site) stallReader(t *testing.T, dialer *net.Dialer, config *tls.Config) (status string, err error) {
+func (s *site) stallReader(t *testing.T, dialer *net.Dialer, config *tls.Config, after int64) (status string, err error) {
 	conn, err := tls.DialWithDialer(dialer, "tcp", s.host(t), config)
 	if err != nil {
 		return "", err
@@ -101,6 +108,12 @@ func (s *site) stallReader(t *testing.T, dialer *net.Dialer, config *tls.Config)
 	}
 	if resp.StatusCode == 503 && resp.Header.Get("Retry-After") == "" {
 		return "503 without Retry-After", nil
+	}
+	if resp.StatusCode == 200 && after > 0 {
+		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
+		if _, err := io.CopyN(io.Discard, resp.Body, after); err != nil {
+			return "", fmt.Errorf("before it stopped: %w", err)
+		}
 	}
 	return strconv.Itoa(resp.StatusCode), nil
 }
@@ -178,8 +191,48 @@ func (p *probe) take() []time.Duration {
 	return times
 }
 
+// A pace is how fast others are served: small requests, and a large answer.
+type pace struct {
+	perSecond float64
+	p99       time.Duration
+	large     time.Duration
+}
+
+// pace measures, in a soak the best of five times: a machine has worse moments of its own.
+func (s *site) pace(t *testing.T, p *probe, what string) (best pace) {
+	t.Helper()
+	times := 1
+	if soak {
+		times = 5
+	}
+	for i := range times {
+		perSecond, p99 := p.measure(t, what, 1000)
+		large := s.fetchLarge(t, what)
+		if i == 0 {
+			best = pace{perSecond, p99, large}
+		}
+		best = pace{max(best.perSecond, perSecond), min(best.p99, p99), min(best.large, large)}
+	}
+	return best
+}
+
+// notHurt holds others to what they had: p99 at most doubled, and no throughput lost beyond what measuring it is sure of.
+func (quiet pace) notHurt(t *testing.T, beside pace) {
+	t.Helper()
+	if beside.p99 > 2*quiet.p99 {
+		t.Errorf("p99 of small requests went from %s to %s", quiet.p99, beside.p99)
+	}
+	const sure = 0.7
+	if beside.perSecond < sure*quiet.perSecond {
+		t.Errorf("small requests a second went from %.0f to %.0f", quiet.perSecond, beside.perSecond)
+	}
+	if sure*beside.large.Seconds() > quiet.large.Seconds() {
+		t.Errorf("a large answer took %s, and then %s", quiet.large, beside.large)
+	}
+}
+
 // measure waits until n requests were answered and says how fast.
-func (p *probe) measure(t *testing.T, what string, n int) {
+func (p *probe) measure(t *testing.T, what string, n int) (perSecond float64, p99 time.Duration) {
 	t.Helper()
 	p.take()
 	begin := time.Now()
@@ -189,8 +242,9 @@ func (p *probe) measure(t *testing.T, what string, n int) {
 		return len(p.times) >= n
 	})
 	times := p.take()
-	t.Logf("%s: %.0f small requests a second, median %s, p99 %s", what, float64(len(times))/time.Since(begin).Seconds(),
-		times[len(times)/2].Round(time.Microsecond), times[len(times)*99/100].Round(time.Microsecond))
+	perSecond, p99 = float64(len(times))/time.Since(begin).Seconds(), times[len(times)*99/100]
+	t.Logf("%s: %.0f small requests a second, median %s, p99 %s", what, perSecond, times[len(times)/2].Round(time.Microsecond), p99.Round(time.Microsecond))
+	return perSecond, p99
 }
 
 // check wants every one of them served.
@@ -208,18 +262,23 @@ func TestAThousandReadersThatStopHurtNobody(t *testing.T) {
 	s := up(t, "--publish", "app="+startFrugalServer(t), "--limits-off")
 	s.cli(t, "server", "set", "app", "--idle-timeout", "15m") // or the first of them are cut before the last has come
 	p := s.startProbe(t, 8)
-	p.measure(t, "quiet", 1000)
-	s.fetchLarge(t, "quiet")
+	late := 2
+	if soak {
+		late = 20
+	}
+	quiet := s.pace(t, p, "quiet")
 	const budget = 256 << 20 // the default
 	growth := s.watchMemory(func() {
 		begin := time.Now()
-		statuses := s.stallReaders(t, stalledReaders)
+		statuses := s.stallReaders(t, stalledReaders, late)
 		t.Logf("answers to those that stop reading: %v, within %s", statuses, time.Since(begin).Round(time.Millisecond))
 		if n := statuses["200"] + statuses["503"]; n != stalledReaders {
 			t.Errorf("%d of %d readers got neither an answer nor 503 with Retry-After: %v", stalledReaders-n, stalledReaders, statuses)
 		}
-		p.measure(t, fmt.Sprintf("beside %d readers that stopped", stalledReaders), 1000)
-		s.fetchLarge(t, fmt.Sprintf("beside %d readers that stopped", stalledReaders))
+		beside := s.pace(t, p, fmt.Sprintf("beside %d readers that stopped", stalledReaders))
+		if soak {
+			quiet.notHurt(t, beside)
+		}
 		if held := s.kernelBytes(t); held > stalledReaders*perDeviceKernelBytes {
 			t.Errorf("the kernel holds %d MiB for the gateway's devices", held>>20)
 		} else {
@@ -246,7 +305,7 @@ func TestOverTheMemoryBudgetIsSaidAtOnce(t *testing.T) {
 	small := s.publishedURL(t, "app") + "/bytes?n=512"
 	t.Run("over it", func(t *testing.T) { // so that its readers leave at its end
 		growth := s.watchMemory(func() {
-			statuses := s.stallReaders(t, stalledReaders)
+			statuses := s.stallReaders(t, stalledReaders, 0)
 			t.Logf("answers to those that stop reading: %v", statuses)
 			if statuses["503"] == 0 || statuses["200"]+statuses["503"] != stalledReaders {
 				t.Errorf("%d readers got %v; want some 200, and 503 with Retry-After for the others", stalledReaders, statuses)
@@ -295,13 +354,15 @@ func (s *site) askSmall(client *http.Client, url string) (status string, err err
 }
 
 // fetchLarge fetches a large answer and says how long that took.
-func (s *site) fetchLarge(t *testing.T, what string) {
+func (s *site) fetchLarge(t *testing.T, what string) (took time.Duration) {
 	t.Helper()
 	begin := time.Now()
 	if err := getBytes(s.client(t), s.publishedURL(t, "app")+"/bytes?n=67108864", 64<<20); err != nil {
 		t.Errorf("a large answer, %s: %v", what, err)
 	}
-	t.Logf("%s: 64 MiB came within %s", what, time.Since(begin).Round(time.Millisecond))
+	took = time.Since(begin)
+	t.Logf("%s: 64 MiB came within %s", what, took.Round(time.Millisecond))
+	return took
 }
 
 // startFrugalServer serves /bytes with small buffers in the kernel. A thousand answers that nobody reads would fill what
