@@ -31,7 +31,8 @@ test: ## install what the tests need, then gofmt, vet and every test under the r
 	@./tools/gofmt.sh
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m -p 2 ./...
-	@# what a request allocates can be counted only without the race detector, which allocates itself
+	@# what a request allocates can be counted only without the race detector, which allocates itself, and under it internal/sock does as package net
+	$(GO) test ./internal/sock
 	$(GO) test -run Alloc ./channel ./connpoint ./gateway ./internal/http1 ./policy
 
 bench: build ## measure against nginx, haproxy and go-direct; writes bench/RESULTS.md
