@@ -21,6 +21,7 @@ var readAheads = sync.Pool{New: func() any { return new([readAheadBytes]byte) }}
 // socket to be readable before it takes a buffer, so that a quiet connection costs none.
 type readAhead struct {
 	raw        syscall.RawConn
+	read       func(fd uintptr, p []byte) (int, error)
 	take       func(fd uintptr) bool // fill, as a value made once
 	buf        *[readAheadBytes]byte // nil while empty
 	start, end int
@@ -38,7 +39,10 @@ func newReadAhead(c net.Conn) *readAhead {
 	if err != nil {
 		return nil
 	}
-	r := &readAhead{raw: raw}
+	r := &readAhead{raw: raw, read: sock.ReadShared}
+	if _, ours := c.(*net.TCPConn); ours {
+		r.read = sock.Read
+	}
 	r.take = r.fill
 	return r
 }
@@ -76,7 +80,7 @@ func (r *readAhead) Read(p []byte) (int, error) {
 // fill reads without waiting, and reports false when there is nothing to read yet.
 func (r *readAhead) fill(fd uintptr) bool {
 	buf := readAheads.Get().(*[readAheadBytes]byte)
-	n, err := sock.Read(fd, buf[:])
+	n, err := r.read(fd, buf[:])
 	if n > 0 {
 		r.buf, r.start, r.end, r.err = buf, 0, n, nil
 		return true

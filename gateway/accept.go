@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
@@ -42,10 +43,16 @@ func (s *Server) acceptLoop(ctx context.Context, ln net.Listener, take func(net.
 
 // tune sets what a TCP connection needs to notice a peer that vanished, and to cost little when one does not read.
 func tune(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
+	if t, ok := c.(tcpConn); ok {
 		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
 		boundUnsent(t)
 	}
+}
+
+// tcpConn is a *net.TCPConn, or one that is sock.Shared.
+type tcpConn interface {
+	syscall.Conn
+	SetKeepAliveConfig(net.KeepAliveConfig) error
 }
 
 // takeDevice begins one device connection, or closes it when a limit says so: early, before it has cost anything.

@@ -17,12 +17,12 @@ type tuple struct{ source, destination netip.AddrPort }
 // balance hands a connection to the healthy instance that its 5-tuple points at, or to the next one if that instance
 // takes no more. With none left it is reset, so that the client learns at once.
 func (b *Balancer) balance(fd int, f Flow) {
-	b.spread(fd, tuple{f.Source, f.Destination}, [causeway.MaxSlots]bool{})
+	b.spread(fd, handoff.Public, tuple{f.Source, f.Destination}, [causeway.MaxSlots]bool{})
 }
 
 // spread is balance among the instances that were not tried yet. What an instance gives back, because it stops or died
 // before it took the connection, goes to the next.
-func (b *Balancer) spread(fd int, t tuple, tried [causeway.MaxSlots]bool) {
+func (b *Balancer) spread(fd int, tag handoff.Tag, t tuple, tried [causeway.MaxSlots]bool) {
 	hash := maphash.Comparable(seed, t)
 	for {
 		in := b.choose(hash, &tried)
@@ -32,7 +32,7 @@ func (b *Balancer) spread(fd int, t tuple, tried [causeway.MaxSlots]bool) {
 		}
 		tried[in.slot] = true
 		in.origins.note(t.source, t.destination)
-		if in.hand(handoff.Public, fd, func(fd int) { b.spread(fd, t, tried) }) {
+		if in.hand(tag, fd, func(fd int) { b.spread(fd, handoff.Again, t, tried) }) {
 			return
 		}
 	}

@@ -77,7 +77,7 @@ func (in *instance) hand(tag handoff.Tag, fd int, back func(fd int)) bool {
 		return false
 	}
 	switch tag {
-	case handoff.Public:
+	case handoff.Public, handoff.Again:
 		in.public.Add(1)
 	case handoff.Channel:
 		in.channel.Add(1)

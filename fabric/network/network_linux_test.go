@@ -22,6 +22,7 @@ import (
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/internal/handoff"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 func TestMain(m *testing.M) {
@@ -128,6 +129,10 @@ func (g *gatewayInstance) serve(ctx context.Context, all *sync.WaitGroup, ln net
 		c, err := ln.Accept()
 		if err != nil {
 			return
+		}
+		port := port
+		if _, shared := c.(sock.Shared); shared {
+			port += "-again"
 		}
 		all.Go(func() {
 			defer c.Close()
@@ -415,6 +420,49 @@ func TestFullInstanceIsPassedOver(t *testing.T) {
 	if full.busy.Load() == 0 {
 		t.Error("no flow met the full instance")
 	}
+}
+
+// An instance may keep a descriptor of what it says that it did not take.
+func TestNextInstanceLearnsThatAnotherHadTheConnection(t *testing.T) {
+	b := startBalancer(t, &Balancer{})
+	ours, theirs, err := handoff.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken, err := handoff.NewSocket(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Add(t.Context(), 0, "broken", ours); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer broken.Close()
+	all.Go(func() { // it takes nothing
+		buf := make([]byte, 6)
+		for {
+			n, f, err := broken.Read(buf)
+			if err != nil {
+				return
+			}
+			f.Close()
+			buf[0] = 'n'
+			_ = broken.Write(buf[:n], nil)
+		}
+	})
+	startInstance(t, "well").join(t, b, 1)
+	waitHealthy(t, b, 1, true)
+	seen := map[string]bool{}
+	eventually(t, "a connection of either kind", func() bool {
+		b.instanceIn(0).healthy.Store(true) // as it was a moment ago
+		c := dial(t, b.Addr().String())
+		if c.instance != "well" {
+			t.Fatalf("%s answered", c.instance)
+		}
+		seen[c.port] = true
+		return seen["public"] && seen["public-again"]
+	})
 }
 
 func TestRemovedInstanceKeepsItsConnections(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-gateway/causeway/internal/begun"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // Forward gives a connection back, for the channel of the instance of a slot. Without a source it is a TCP connection,
@@ -76,7 +77,7 @@ func forwardedConn(fd int, payload []byte) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &begun.Conn{Conn: c, Head: f.Head}, nil
+		return &begun.Conn{Conn: sock.Shared{TCPConn: c}, Head: f.Head}, nil
 	}
 	c, err := streamConn(fd)
 	if err != nil {

@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-gateway/causeway/internal/begun"
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // forwarding is a rig whose balancer keeps what the instance gives back.
@@ -67,6 +70,9 @@ func TestForwardedConnectionIsAsItCame(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := accept(t, r.receiver.Listener(Channel))
+	if b, ok := again.(*begun.Conn); !ok || !isShared(b.Conn) {
+		t.Errorf("%T does not say that another had it", again)
+	}
 	if again.RemoteAddr().String() != client.LocalAddr().String() {
 		t.Errorf("it comes from %s, want %s", again.RemoteAddr(), client.LocalAddr())
 	}
@@ -85,6 +91,24 @@ func TestForwardedConnectionIsAsItCame(t *testing.T) {
 		t.Errorf("it reads %q", got)
 	}
 	wantEcho(t, client, again, "both ways")
+}
+
+func isShared(c net.Conn) bool {
+	_, shared := c.(sock.Shared)
+	return shared
+}
+
+// An instance learns which connections another had before.
+func TestSecondHandConnectionsAreShared(t *testing.T) {
+	r := newRig(t, Public)
+	for _, tag := range []Tag{Public, Again} {
+		client := r.handOver(t, tag)
+		conn := accept(t, r.receiver.Listener(Public))
+		if isShared(conn) != (tag == Again) {
+			t.Errorf("%c comes as %T", tag, conn)
+		}
+		wantEcho(t, client, conn, "both ways")
+	}
 }
 
 // One end of a stream pair passes for the connection that the instance keeps.

@@ -1,7 +1,7 @@
 // Package handoff passes accepted TCP connections from the load balancer to the gateway instance that serves them.
 //
 //	supervisor ──attach socket──► instance     tag 'a' + one end of a new hand-over pair, whenever a balancer (re)starts
-//	balancer ──hand-over end────► instance     tag 'p', 'c' or 'h', number + one accepted connection
+//	balancer ──hand-over end────► instance     tag 'p', 'P', 'c' or 'h', number + one accepted connection
 //	balancer ◄────────────────── instance      receipt: taken or not, number
 //	balancer ◄────────────────── instance      tag 'r' + a connection that is for the channel of some instance (Forward)
 //
@@ -11,7 +11,8 @@
 //
 // The balancer keeps a descriptor of its own until the receipt, which the instance writes when it accepts the
 // connection and before it reads from it. So a connection that an instance did not take, because it stops, is behind or
-// died, is as good as new for another.
+// died, goes to another. That one is told (Again), because the first may have kept a descriptor: what comes to an
+// instance second hand, forwarded connections as well, is sock.Shared.
 //
 // Nobody waits for an instance. Send never blocks: a queue of the kernel's size stands between the two, and when
 // it is full the connection stays with the caller.
@@ -30,6 +31,7 @@ const (
 	Public  Tag = 'p' // devices
 	Channel Tag = 'c' // connection points, by inbound NAT
 	Health  Tag = 'h' // the balancer's probe
+	Again   Tag = 'P' // Public, of which another instance had the socket before
 )
 
 // tagAttach marks a new hand-over end. It is legal on the attach socket alone, so that a broken balancer cannot
@@ -39,7 +41,7 @@ const tagAttach Tag = 'a'
 // String returns the tag's name for logs and metrics.
 func (t Tag) String() string {
 	switch t {
-	case Public:
+	case Public, Again:
 		return "public"
 	case Channel:
 		return "channel"

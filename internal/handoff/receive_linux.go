@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-gateway/causeway/internal/sock"
 )
 
 // maxEnds bounds the balancers attached at once: one that serves, one that is being replaced, and some whose death
@@ -46,8 +48,8 @@ func NewReceiver(f *os.File) (*Receiver, error) {
 	return &Receiver{attach: c, listeners: map[Tag]*listener{}, ends: map[*end]struct{}{}}, nil
 }
 
-// Listener returns the listener of one tag, always the same. Accept returns *net.TCPConn, on the tag Channel other
-// connections as well, and net.ErrClosed once the listener is closed or Run has returned.
+// Listener returns the listener of one tag, always the same. Accept returns *net.TCPConn or sock.Shared, on the tag
+// Channel other connections as well, and net.ErrClosed once the listener is closed or Run has returned.
 func (r *Receiver) Listener(tag Tag) net.Listener {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,7 +153,11 @@ func (r *Receiver) serve(c *end) {
 
 // deliver queues one connection, or gives it back.
 func (r *Receiver) deliver(tag Tag, payload []byte, fd int, answer func(verdict byte) error) {
-	conn, err := handedConn(fd, payload)
+	again := tag == Again
+	if again {
+		tag = Public
+	}
+	conn, err := handedConn(fd, payload, again)
 	if err != nil {
 		r.malformed.Add(1)
 		_ = answer(notTaken) // a balancer that is gone need not know
@@ -245,13 +251,16 @@ func receive(s *Socket, buf []byte, size int) (tag Tag, number uint32, payload [
 }
 
 // handedConn makes a connection of a received descriptor and what came with it. It consumes fd in every case.
-func handedConn(fd int, payload []byte) (net.Conn, error) {
+func handedConn(fd int, payload []byte, again bool) (net.Conn, error) {
 	if len(payload) > 0 {
 		return forwardedConn(fd, payload)
 	}
 	c, err := tcpConn(fd)
 	if err != nil {
 		return nil, err // not a nil connection of a type
+	}
+	if again {
+		return sock.Shared{TCPConn: c}, nil
 	}
 	return c, nil
 }

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// New returns a connection that is c in all but the cost of Read and Write. What is no TCP connection stays what it is.
+// New returns a connection that is c in all but the cost of Read and Write. What is no *net.TCPConn, as Shared
+// is not, stays what it is.
 func New(c net.Conn) net.Conn {
 	t, ok := c.(*net.TCPConn)
 	if !ok {

@@ -118,7 +118,7 @@ func TestWriteEndsAsInPackageNet(t *testing.T) {
 	t.Run("deadline", func(t *testing.T) {
 		near, far := pair(t)
 		want := random(32 << 20)
-		_ = near.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_ = near.SetWriteDeadline(time.Now().Add(time.Second))
 		n, err := near.Write(want)
 		if n == 0 || n == len(want) || !errors.Is(err, os.ErrDeadlineExceeded) || err.(*net.OpError).Op != "write" {
 			t.Fatalf("%d bytes, %v", n, err)
@@ -190,6 +190,10 @@ func TestNewLeavesOthersAlone(t *testing.T) {
 	defer far.Close()
 	if New(near) != near {
 		t.Error("a pipe was wrapped")
+	}
+	_, tcp := pair(t)
+	if shared := net.Conn(Shared{tcp}); New(shared) != shared {
+		t.Error("a connection that another process may have was wrapped")
 	}
 }
 

@@ -5,4 +5,13 @@
 // be woken, and then waits for one itself. The watching alone keeps a thread busy. A socket of package net never blocks,
 // so for reading and writing it nobody has to be told. On Linux that spares a tenth of a small request's processor time;
 // elsewhere, where system calls without the scheduler's knowledge are not for programs, everything is as in package net.
+//
+// Not to wait for the other side is not never to wait: a call takes the socket's lock, and a process that has the same
+// socket can hold that for seconds. Nobody being told, all of this process would stand still with it. Such a socket is
+// Shared, and everything with it as in package net.
 package sock
+
+import "net"
+
+// A Shared connection is one that another process had before, and may have kept. New leaves it alone.
+type Shared struct{ *net.TCPConn }
