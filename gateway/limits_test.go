@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -528,5 +530,31 @@ func TestTurningRequestsAwayForMemoryIsTold(t *testing.T) {
 	}
 	if logs := in.logs.String(); !strings.Contains(logs, `err="memory budget is used up"`) || !strings.Contains(logs, "raise memory_budget") {
 		t.Errorf("the log does not say what to do:\n%s", logs)
+	}
+}
+
+func TestLimitsThatAreReachedFirstAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../docs/codes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	grouped := func(n int) string {
+		if n < 1000 {
+			return strconv.Itoa(n)
+		}
+		return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+	}
+	perDevice := func(inFlight, rate, burst int) string {
+		return grouped(inFlight) + " in flight; " + grouped(rate) + " a second, " + grouped(burst) + " at once |"
+	}
+	for _, want := range []string{
+		"| one device, one rule | " + perDevice(policy.DefaultConcurrency, policy.DefaultRatePerSecond, policy.DefaultBurst),
+		"| one device | " + perDevice(defaultDeviceConcurrency, defaultDeviceRate, defaultDeviceBurst),
+		"| one published server, all devices | " + grouped(policy.DefaultMaxInFlight) + " in flight;",
+		"| one instance | " + grouped(Limits{}.or().MaxInFlight) + " in flight |",
+	} {
+		if !strings.Contains(string(doc), want) {
+			t.Errorf("docs/codes.md has no %q", want)
+		}
 	}
 }
