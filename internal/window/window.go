@@ -10,7 +10,7 @@ import (
 
 const (
 	// minBytes and maxBytes bound the window, which is what the other side may send ahead of the reader.
-	minBytes = 512 << 10
+	minBytes = 2 << 20
 	maxBytes = 4 << 20
 	// rate is what a connection should be able to carry, in bytes a second: 1 Gbit/s, and as much again, because a
 	// window that is just enough is not. From a round trip of 16 ms on, maxBytes is the bound: 40 MB/s at 100 ms.

@@ -12,7 +12,7 @@ func TestWindowFollowsTheRoundTrip(t *testing.T) {
 	}{
 		{0, minBytes},
 		{100 * time.Microsecond, minBytes},
-		{4 * time.Millisecond, 1_000_000},
+		{12 * time.Millisecond, 3_000_000},
 		{100 * time.Millisecond, maxBytes},
 		{10 * time.Hour, maxBytes},
 	} {
