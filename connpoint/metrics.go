@@ -22,6 +22,7 @@ var (
 	descProxied   = prometheus.NewDesc("causeway_connpoint_channel_proxied", "1 while a gateway instance is reached through a proxy.", []string{"gateway", "slot"}, nil)
 	descRoundTrip = prometheus.NewDesc("causeway_connpoint_channel_round_trip_seconds", "Last round trip to a gateway instance, the longest of its connections.", []string{"gateway", "slot"}, nil)
 	descStreams   = prometheus.NewDesc("causeway_connpoint_channel_streams", "Requests of a gateway instance under way.", []string{"gateway", "slot"}, nil)
+	descMost      = prometheus.NewDesc("causeway_connpoint_channel_max_in_flight", "Requests taken from each gateway instance at a time; 0 for any number.", nil, nil)
 	descQueued    = prometheus.NewDesc("causeway_connpoint_channel_queued_bytes", "Output to a gateway instance that waits behind what is being written.", []string{"gateway", "slot"}, nil)
 	descCarried   = prometheus.NewDesc("causeway_connpoint_channel_requests_total", "Requests that came from a gateway instance.", []string{"gateway", "slot"}, nil)
 	descChannel   = prometheus.NewDesc("causeway_connpoint_channel_bytes_total", "Bytes of frames to and from a gateway instance, without its bulk connections, by direction.", []string{"gateway", "slot", "direction"}, nil)
@@ -46,7 +47,7 @@ var (
 type collector struct{ agent *Agent }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descTransport, descProxied, descRoundTrip, descStreams, descQueued, descCarried,
+	for _, d := range []*prometheus.Desc{descConnected, descWanted, descRedials, descTransport, descProxied, descRoundTrip, descStreams, descMost, descQueued, descCarried,
 		descChannel, descStalls, descBulk, descMoved, descRequests, descFailed, descInFlight, descBytes,
 		descServer, descReachable, descDocument, descIssued, descValid, descExpiry, descMemory, descBudget} {
 		ch <- d
@@ -96,6 +97,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descBytes, float64(t.in.Load()), name, directionRequest)
 		counter(descBytes, float64(t.out.Load()), name, directionAnswer)
 	}
+	gauge(descMost, float64(c.agent.MaxInFlight))
 	gauge(descMemory, float64(c.agent.state.channels.memory.UsedBytes()))
 	gauge(descBudget, float64(c.agent.state.channels.memory.LimitBytes()))
 	if cert, _ := c.agent.state.certs.state(); cert != nil {

@@ -37,6 +37,7 @@ func TestChannelsAreCounted(t *testing.T) {
 	s.doc.Gateways = []signed.Gateway{s.gateway("gw", one)}
 	s.publish()
 	a := s.agent()
+	a.MaxInFlight = 50
 	run(t, a)
 	await(t, "two connections", func() bool { return one.connections() == 2 })
 	for range 4 {
@@ -49,7 +50,7 @@ func TestChannelsAreCounted(t *testing.T) {
 	got := metrics(t, a)
 	for _, want := range []string{
 		"connections" + of + "2", "connections_wanted" + of + "2", "redials_total" + of + "0", "requests_total" + of + "4", "queued_bytes" + of + "0",
-		"credit_stalls_total" + of + "0", "bulk_bodies_total" + of + "0", "memory_budget_bytes 2.68435456e+08", "memory_used_bytes 0",
+		"credit_stalls_total" + of + "0", "bulk_bodies_total" + of + "0", "memory_budget_bytes 2.68435456e+08", "memory_used_bytes 0", "max_in_flight 50",
 		`transport{gateway="gw",slot="3",transport="slot-port"} 1`, `transport{gateway="gw",slot="3",transport="websocket"} 0`,
 		`bulk_connections{gateway="gw",slot="3",state="idle"} 0`, `bulk_connections{gateway="gw",slot="3",state="in_use"} 0`,
 	} {
