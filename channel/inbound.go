@@ -11,8 +11,8 @@ import (
 
 func beUint32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
 
-// An Inbound is one request at the connection point. Its methods are for the handler's goroutine, but Body may
-// be read on another one, which must be done before Handle returns.
+// An Inbound is one request at the connection point. Its methods are for the handler's goroutine, but End, and Body
+// may be read on another one, which must be done before Handle returns.
 type Inbound struct {
 	stream    *stream
 	principal *InboundPrincipal
@@ -252,6 +252,10 @@ func (in *Inbound) Refuse(code causeway.Code, d Delivery) {
 	s.sendReset(code, d)
 	s.end(s.link, s.id, errStreamDone) // the gateway says nothing more of it, and somebody may wait for its body
 }
+
+// End ends the exchange on this side: who waits for the gateway, for a body or to send the answer, does so no longer. It is
+// for any goroutine, as long as Handle has not returned. The gateway learns of it by Refuse.
+func (in *Inbound) End() { in.stream.end(in.stream.link, in.stream.id, errStreamDone) }
 
 // run calls the handler and cleans up behind it.
 func (in *Inbound) run(h Handler) {

@@ -35,6 +35,7 @@ type inbound interface {
 	Data(p []byte, last bool) error
 	AnswerTrailers(fields []byte) error
 	Refuse(code causeway.Code, d channel.Delivery)
+	End()
 }
 
 // inside is what all handlers of an agent share.
@@ -82,7 +83,7 @@ func (x *exchange) fault(r any) {
 	if x.conn != nil {
 		x.conn.close()
 	}
-	x.upload.wait()
+	x.waitUpload()
 }
 
 // An exchange is one request on its way through the connection point.
@@ -267,7 +268,7 @@ func (x *exchange) over() {
 	if !good {
 		conn.close()
 	}
-	x.upload.wait()
+	x.waitUpload()
 	// Once the device is gone, the connection is closed, or about to be.
 	if gone := x.in.OnGone(nil); !gone && good && conn.clean() {
 		conn.put(x.idleFor())
@@ -276,8 +277,8 @@ func (x *exchange) over() {
 	conn.close()
 }
 
-// deviceGone reports whether a request on its way ended because nobody waits for its answer any more.
-func (x *exchange) deviceGone() bool { return x.carried && x.in.Gone() }
+// deviceGone reports whether a request on its way ended because nobody waits for its answer any more, and not by us.
+func (x *exchange) deviceGone() bool { return x.carried && !x.stalled.Load() && x.in.Gone() }
 
 // idleFor is how long the server's connection may stay: a second less than the server promised.
 func (x *exchange) idleFor() time.Duration {

@@ -301,6 +301,14 @@ func (f *fakeInbound) Refuse(code causeway.Code, d channel.Delivery) {
 	f.refused, f.delivery = code, d
 }
 
+// End ends a Read of a body that is a pipe. No other body of the tests waits.
+func (f *fakeInbound) End() {
+	if p, ok := f.body.(*io.PipeReader); ok {
+		p.CloseWithError(errFake)
+	}
+	f.leave()
+}
+
 // wantRefused fails the test unless the exchange ended so.
 func (f *fakeInbound) wantRefused(t testing.TB, code causeway.Code, d channel.Delivery) {
 	t.Helper()

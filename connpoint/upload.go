@@ -37,6 +37,11 @@ type upload struct {
 // nothing came.
 const deviceGrace = 2 * time.Second
 
+// bodyPatience is how long a body may stand still.
+func (x *exchange) bodyPatience() time.Duration {
+	return time.Duration(x.verdict.Rule.IdleTimeout) + deviceGrace
+}
+
 var errStalled = errors.New("the device stopped sending its body")
 
 // send writes the request, or its head and starts to write its body. It refuses the request itself when it fails.
@@ -56,7 +61,7 @@ func (x *exchange) send() bool {
 	return true
 }
 
-// inBackground runs the sending half on a goroutine of its own; upload.wait waits for it.
+// inBackground runs the sending half on a goroutine of its own; waitUpload waits for it.
 func (x *exchange) inBackground(send func()) {
 	running := make(chan struct{})
 	x.running = running
@@ -110,6 +115,7 @@ func (x *exchange) appendBody(n int) error {
 	x.head = append(x.head, make([]byte, n)...)
 	// A gateway that announces bytes and does not send them must not hold a server's connection for good.
 	stall := x.newStall()
+	defer stall.end()
 	stall.begin()
 	_, err := io.ReadFull(x.in.Body(), x.head[at:])
 	if stall.end() {
@@ -119,20 +125,24 @@ func (x *exchange) appendBody(n int) error {
 	return err
 }
 
-// A stall closes the server's connection when the device does not send on in time. It has done so, or never will, when end
-// returns: the connection may be another request's by then.
+// A stall ends the exchange when the device does not send on in time: the server's connection, and what waits for the
+// gateway, which may never say a word more. It has done so, or never will, when end returns: connection and stream may be
+// another request's by then. So end is deferred, too, for a panic that passes by.
 type stall struct {
-	idle  time.Duration
-	timer *time.Timer
-	fired chan struct{}
+	idle    time.Duration
+	timer   *time.Timer
+	running bool
+	fired   chan struct{} // closed when all is done
+	up      bool          // the time was
 }
 
 func (x *exchange) newStall() *stall {
-	s := &stall{idle: time.Duration(x.verdict.Rule.IdleTimeout) + deviceGrace, fired: make(chan struct{})}
-	conn, stalled := x.conn, &x.stalled
+	s := &stall{idle: x.bodyPatience(), fired: make(chan struct{})}
+	in, conn, stalled := x.in, x.conn, &x.stalled
 	s.timer = time.AfterFunc(s.idle, func() {
 		stalled.Store(true)
 		conn.close()
+		in.End()
 		close(s.fired)
 	})
 	s.timer.Stop()
@@ -140,15 +150,19 @@ func (x *exchange) newStall() *stall {
 }
 
 // begin gives the device its time anew.
-func (s *stall) begin() { s.timer.Reset(s.idle) }
+func (s *stall) begin() {
+	s.running = true
+	s.timer.Reset(s.idle)
+}
 
-// end reports whether the time was up. There is no begin after that.
+// end reports whether the time was up. There is no begin after it was.
 func (s *stall) end() bool {
-	if s.timer.Stop() {
-		return false
+	if s.running && !s.timer.Stop() {
+		<-s.fired
+		s.up = true
 	}
-	<-s.fired
-	return true
+	s.running = false
+	return s.up
 }
 
 // write hands the first bytes of the request to the connection.
@@ -182,6 +196,7 @@ func (x *exchange) write(p []byte) bool {
 // complete to the server: the connection is closed instead.
 func (x *exchange) sendBody(declared int64) error {
 	stall := x.newStall()
+	defer stall.end()
 	buf := chunkBuffers.Get().(*[chunkBytes]byte)
 	defer chunkBuffers.Put(buf)
 	const room = len("ffff\r\n") // in front of a chunk
@@ -290,10 +305,18 @@ func (u *upload) cause() error {
 	return nil
 }
 
-// wait waits for the goroutine. It ends soon: the connection it writes to is closed or has taken everything, and a
-// gateway whose answer is complete gives up the rest of the body.
-func (u *upload) wait() {
-	if u.running != nil {
-		<-u.running
+// waitUpload waits for the goroutine. It ends soon: the connection it writes to is closed or has taken everything, and a
+// gateway whose answer is complete gives up the rest of the body. One that does not is not waited for longer than a body.
+func (x *exchange) waitUpload() {
+	if x.running == nil {
+		return
+	}
+	late := time.NewTimer(x.bodyPatience())
+	defer late.Stop()
+	select {
+	case <-x.running:
+	case <-late.C:
+		x.in.End()
+		<-x.running
 	}
 }

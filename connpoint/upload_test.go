@@ -174,14 +174,12 @@ func TestSmallBodyThatBreaksIsNotDelivered(t *testing.T) {
 // enough that a gateway that works is first to say that its device stopped.
 func TestStalledBodyIsCut(t *testing.T) {
 	const idle = 50 * time.Millisecond
-	for name, n := range map[string]int64{"of unknown length": -1, "of known length": 1 << 20} {
+	for name, n := range map[string]int64{"of unknown length": -1, "of known length": 1 << 20, "small": 1000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ended := make(chan struct{})
 			srv := newRawServer(t, func(s *rawServer, _ int, c net.Conn) {
 				s.readHead(c)
 				s.readHead(c)
-				close(ended)
 			})
 			b := newBench(t, srv.url(), func(d *signed.ConnectionPointDocument) {
 				d.Publications[0].Rules = []policy.Rule{{Path: "/", IdleTimeout: policy.Duration(idle)}}
@@ -189,22 +187,52 @@ func TestStalledBodyIsCut(t *testing.T) {
 			pr, pw := io.Pipe()
 			in := b.request("POST", "/app/x")
 			if n > 0 {
-				in = b.request("POST", "/app/x", "Content-Length: 1048576")
+				in = b.request("POST", "/app/x", "Content-Length: "+string(appendInt(int(n))))
 			}
 			in.body, in.bodyBytes = pr, n
-			go func() {
-				<-ended
-				pw.CloseWithError(errors.New("reset"))
-			}()
+			defer pw.Close() // never before it was served
 			began := time.Now()
 			b.serve(in)
 			if took := time.Since(began); took < idle+deviceGrace {
 				t.Errorf("cut after %s, before the gateway could say that the device stopped", took)
 			}
-			in.wantRefused(t, causeway.CodeConnectorRequestTimeout, channel.Final)
+			delivery := channel.Final
+			if n == 1000 {
+				delivery = channel.NotDelivered
+			}
+			in.wantRefused(t, causeway.CodeConnectorRequestTimeout, delivery)
+			if !strings.Contains(b.log.String(), errStalled.Error()) {
+				t.Errorf("the log does not say why:\n%s", b.log)
+			}
 			if status := in.refused.Status(); status != 408 {
 				t.Errorf("status %d, want 408", status)
 			}
+		})
+	}
+}
+
+// A broken gateway does not give up the rest of a body whose answer is complete.
+func TestBodyBehindACompleteAnswerIsNotWaitedFor(t *testing.T) {
+	for name, answer := range map[string]string{
+		"upload":  "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno",
+		"upgrade": "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nno",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, answeringOnce(t, answer).url(), func(d *signed.ConnectionPointDocument) {
+				d.Publications[0].Rules = []policy.Rule{{Path: "/", WebSocket: true, IdleTimeout: policy.Duration(50 * time.Millisecond)}}
+			})
+			pr, pw := io.Pipe()
+			defer pw.Close()
+			in, status := b.request("POST", "/app/x"), 413
+			in.bodyBytes = -1
+			if name == "upgrade" {
+				in, status = b.request("GET", "/app/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: k", "Sec-WebSocket-Version: 13"), 101
+				in.upgrade = true
+			}
+			in.body = pr
+			b.serve(in)
+			in.wantAnswer(t, status, "no")
 		})
 	}
 }
@@ -311,6 +339,34 @@ func TestPanicEndsOneRequest(t *testing.T) {
 		t.Errorf("%d connections are still open", s.open)
 	}
 	b.do("GET", "/app/x").wantAnswer(t, 200, "")
+}
+
+// TestPanicLeavesNoTimer holds that the time of a body that a panic ended hits no other request.
+func TestPanicLeavesNoTimer(t *testing.T) {
+	for name, send := range map[string]func(x *exchange) error{
+		"small": func(x *exchange) error { return x.appendBody(1) },
+		"large": func(x *exchange) error { return x.sendBody(-1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				defer near.Close()
+				defer far.Close()
+				conn := newServerConn(newServerPool("server", nil, 1), near)
+				conn.pool.open = 1
+				x := &exchange{in: &fakeInbound{t: t, body: panicking{}}, body: panicking{}, conn: conn,
+					verdict: policy.Verdict{Rule: &policy.Rule{IdleTimeout: policy.Duration(time.Second), MaxBodyBytes: 10}}}
+				func() {
+					defer func() { _ = recover() }()
+					_ = send(x)
+				}()
+				time.Sleep(time.Hour)
+				if conn.ended.Load() || x.stalled.Load() {
+					t.Error("the next request was hit")
+				}
+			})
+		})
+	}
 }
 
 // lateBody brings one byte in the very moment in which the device's time is up, and then its end.
