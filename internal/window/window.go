@@ -20,12 +20,9 @@ const (
 )
 
 // Bound bounds the kernel's buffers of a connection that is established, as its line's round trip asks for. Where the
-// system does not grant a buffer that is fixed and large enough for the line, the window is bounded alone, and only until
-// the kernel enlarges the buffer of a reader that keeps up. It does nothing where the system is not Linux.
+// system grants no fixed buffer of that size (net.core.rmem_max), the window is bounded alone, and only until the kernel
+// enlarges the buffer of a reader that keeps up, to tcp_rmem at most. It does nothing where the system is not Linux.
 func Bound(raw syscall.RawConn) { bound(raw) }
 
-// needs returns what a line with this round trip has under way at the rate, in bytes.
-func needs(d time.Duration) int { return int(min(d.Seconds()*rate, maxBytes)) }
-
 // forRoundTrip returns the window in bytes for a line with this round trip.
-func forRoundTrip(d time.Duration) int { return max(needs(d), minBytes) }
+func forRoundTrip(d time.Duration) int { return int(min(max(d.Seconds()*rate, minBytes), maxBytes)) }

@@ -21,7 +21,7 @@ func bound(raw syscall.RawConn) {
 }
 
 // fixBuffer gives a receive buffer one size, because the kernel raises the window's bound with each enlargement. What it
-// grants (net.core.rmem_max) may be too little for the line: then the kernel goes on choosing.
+// grants (net.core.rmem_max) may be too little: then the kernel goes on choosing.
 func fixBuffer(fd int, roundTrip time.Duration) {
 	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK); err != nil {
 		return // there would be no way back (Linux before 5.14)
@@ -30,7 +30,7 @@ func fixBuffer(fd int, roundTrip time.Duration) {
 		return
 	}
 	// The kernel doubles what is asked for, for its own bookkeeping.
-	if got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil || got/2 < needs(roundTrip) {
+	if got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil || got/2 < forRoundTrip(roundTrip) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, 0)
 	}
 }
