@@ -10,7 +10,7 @@ import (
 
 const (
 	// minBytes and maxBytes bound the window, which is what the other side may send ahead of the reader.
-	minBytes = 2 << 20
+	minBytes = 256 << 10
 	maxBytes = 4 << 20
 	// rate is what a connection should be able to carry, in bytes a second: 1 Gbit/s, and as much again, because a
 	// window that is just enough is not. From a round trip of 16 ms on, maxBytes is the bound: 40 MB/s at 100 ms.
@@ -19,8 +19,7 @@ const (
 	unsentBytes = 128 << 10
 )
 
-// Bound bounds the kernel's buffers of a connection that is established, as its line's round trip asks for. Where the
-// system grants no fixed buffer of that size (net.core.rmem_max), the window is bounded alone, and only until the kernel
+// Bound bounds the window of a connection that is established, as its line's round trip asks for, until the kernel
 // enlarges the buffer of a reader that keeps up, to tcp_rmem at most. It does nothing where the system is not Linux.
 func Bound(raw syscall.RawConn) { bound(raw) }
 
