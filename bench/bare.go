@@ -53,7 +53,7 @@ func bareTarget(ctx context.Context, l *lab) (*target, error) {
 		return nil, err
 	}
 	t := &target{
-		address: ip + ":8443", gateway: tree(gateway), connector: tree(connector), only: []string{"a"},
+		address: ip + ":8443", gateway: tree(gateway), connector: tree(connector), only: []string{"a", costs},
 		gatewayMetrics:   func() []string { return []string{outside} },
 		connectorMetrics: func() []string { return []string{inside} },
 	}

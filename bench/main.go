@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"iter"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -118,11 +119,10 @@ func measureAll(ctx context.Context, o options, lab *lab, chosen []workload, rep
 			if w.rounds > 0 && round >= w.rounds {
 				continue
 			}
-			for _, t := range inTurn(lab.targets, round) {
-				if !w.runs(t) || o.goals && !slices.Contains(goalTargets[w.name], t.name) {
-					continue
-				}
-				row := measure(ctx, o, lab, w, t)
+			targets := slices.DeleteFunc(inTurn(lab.targets, round), func(t *target) bool {
+				return !w.runs(t) || o.goals && !slices.Contains(goalTargets[w.name], t.name)
+			})
+			for row := range measureEach(ctx, o, lab, w, targets) {
 				if ctx.Err() != nil {
 					return errors.New("interrupted")
 				}
@@ -133,6 +133,20 @@ func measureAll(ctx context.Context, o options, lab *lab, chosen []workload, rep
 		}
 	}
 	return nil
+}
+
+// measureEach yields a row for each target.
+func measureEach(ctx context.Context, o options, lab *lab, w workload, targets []*target) iter.Seq[row] {
+	if w.turns > 0 {
+		return slices.Values(measureTurns(ctx, o, lab, w, targets))
+	}
+	return func(yield func(row) bool) {
+		for _, t := range targets {
+			if !yield(measure(ctx, o, lab, w, t)) {
+				return
+			}
+		}
+	}
 }
 
 // inTurn is the order of the targets in a round: every other one goes backwards. Neighbours work at the machine in waves

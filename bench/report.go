@@ -143,7 +143,8 @@ const howMeasured = `
 Device, target and server share the machine, so a ratio is worth more than a figure. Every round runs every target once per workload, every other round backwards.
 Ratios are taken within a round; figures are medians over the rounds, with the (range). The goals are for causeway-instance, with identity, policy, mapping,
 limits, metrics and request ids; tunnel-bare is the same channel and the same HTTP reader and writer, with deadlines, and without all of these and without
-logs and the watch for devices that left. causeway is the whole path with the balancer. backend is the server itself, without TLS.
+logs and the watch for devices that left. causeway is the whole path with the balancer; these three alternate in turns of 1.5 s, and a row is the sum of eight.
+backend is the server itself, without TLS.
 
 CPU is seconds of all processes of a side per 10,000 requests, or per GB for the bulk workloads: gateway side, connection point, server. PSS is memory after
 the workload: gateway side, connection point. Allocations are per request, gateway and connection point, counted in the middle of a measurement. others is

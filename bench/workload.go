@@ -19,6 +19,7 @@ type workload struct {
 	skip        func(*target) bool
 	fresh       bool // measures memory: on processes just started, without a start that does not count
 	rounds      int  // run in so many of the rounds; zero means all
+	turns       int  // its targets alternate so often within a round (measureTurns); zero: each is measured once
 }
 
 // A result is what the devices saw.
@@ -35,12 +36,17 @@ func plainTarget(t *target) bool { return t.plain }
 func noH2(t *target) bool        { return !t.h2 }
 func noChannel(t *target) bool   { return t.name != measured }
 
+// noPart leaves out what differs from the measured target by more than one part.
+func noPart(t *target) bool { return !slices.Contains(goalTargets[costs], t.name) }
+
 // memoryRounds is how often memory is measured: processes are started for it, and it varies little.
 const memoryRounds = 3
 
 // workloads are all there are, in the order in which a round runs them.
 var workloads = []workload{
 	{name: "a", what: "GET 1 KiB, 64 keep-alive connections (wrk)", connections: 64, steady: true, run: timed(wrkLoad(64, "GET", "/files/1k"))},
+	{name: costs, what: "workload a in turns of 1.5 s, for targets that differ by little", connections: 64, turns: 8,
+		run: timed(wrkLoad(64, "GET", "/files/1k")), skip: noPart},
 	{name: "a-h2", what: "the same over HTTP/2, 64 streams on one connection (h2load)", connections: 1, steady: true, run: timed(h2Load), skip: noH2},
 	{name: "a512", what: "GET 1 KiB, 512 connections (wrk)", connections: 512, steady: true, run: timed(wrkLoad(512, "GET", "/files/1k"))},
 	{name: "b", what: "POST 4 KiB, answer 2 KiB, 256 connections (wrk)", connections: 256, steady: true, run: timed(wrkLoad(256, "POST", "/files/post"))},
