@@ -705,6 +705,49 @@ func TestRedialBacksOffWithJitter(t *testing.T) {
 	})
 }
 
+// TestNewInstanceIsDialledInThreeSeconds holds the contract's deadline by a clock that nothing else can slow down.
+func TestNewInstanceIsDialledInThreeSeconds(t *testing.T) {
+	s := newSite(t, "http://127.0.0.1:1")
+	gateway := signed.Gateway{Name: "gw", ServiceName: testService, ServicePort: 443, Address: "192.0.2.1", ServiceCAs: [][]byte{s.ca.cert.Raw},
+		Instances: []signed.GatewayInstance{{ID: "i-1", ChannelPort: 10124}}}
+	s.doc.Gateways = []signed.Gateway{gateway}
+	s.publish()
+	synctest.Test(t, func(t *testing.T) {
+		a := s.agent()
+		a.Logger = slog.New(slog.DiscardHandler)
+		var mu sync.Mutex
+		first := map[string]time.Time{}
+		a.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if _, ok := first[address]; !ok {
+				first[address] = time.Now()
+			}
+			return nil, errors.New("refused")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		for slot := 1; slot < causeway.MaxSlots; slot++ {
+			time.Sleep(7*time.Second + 137*time.Millisecond) // at another moment between two looks each time
+			port := 10124 + slot
+			gateway.Instances = append(gateway.Instances,
+				signed.GatewayInstance{ID: causeway.InstanceID(fmt.Sprint("i-", slot+1)), Slot: causeway.Slot(slot), ChannelPort: port})
+			s.doc.Gateways = []signed.Gateway{gateway}
+			s.publish()
+			published := time.Now()
+			time.Sleep(3 * time.Second)
+			mu.Lock()
+			if at, ok := first[fmt.Sprint("192.0.2.1:", port)]; !ok || at.Before(published) {
+				t.Errorf("slot %d: not dialled 3 s after the document that names it", slot)
+			}
+			mu.Unlock()
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestBackoffStartsOverAfterReset(t *testing.T) {
 	var b backoff
 	for range 20 {
