@@ -29,6 +29,10 @@ const (
 	// freePatience is how long the gateway may take with what is on its way when everything was sent: some MiB in the
 	// kernels of both sides, for a device that reads slower than a kilobyte a second.
 	freePatience = time.Hour
+	// bulkUse is how many bytes over a bulk connection say that it was of use, and soonEnded within what time one that was
+	// not counts as a dial that failed: idle ones end with their instance.
+	bulkUse   = 64 << 10
+	soonEnded = 10 * time.Second
 )
 
 // ErrBulkEnded is how Serve says that a bulk connection ended in a usual way: with its stream, which a device may end at any
@@ -55,6 +59,7 @@ type bulkConn struct {
 	pingEvery time.Duration
 	deadAfter time.Duration
 	looks     int              // in how many parts deadAfter passes
+	since     time.Time        // welcomed
 	ended     chan struct{}    // closed by fail
 	turn      chan frameHeader // watch to a stream: read on, this is the header you find yourself behind
 	back      chan struct{}    // a stream to watch
@@ -73,9 +78,8 @@ type bulkConn struct {
 	smu sync.Mutex // guards the fields below
 	err error
 	// stream that the connection is lent to, on link; nil while idle.
-	link    *link
-	stream  uint32
-	carried bool // it was lent once
+	link   *link
+	stream uint32
 
 	gone bool // guarded by Bulk.mu: counted out
 }
@@ -86,7 +90,7 @@ const bulkReadAhead = 4 << 10
 func newBulkConn(l *link, number uint32) *bulkConn {
 	b := &bulkConn{
 		number: number, from: l, conn: l.conn, batched: l.batched, budget: l.budget, pingEvery: l.pingEvery, deadAfter: l.deadAfter,
-		looks: looksOf(l.conn),
+		looks: looksOf(l.conn), since: time.Now(),
 		ended: make(chan struct{}), turn: make(chan frameHeader), back: make(chan struct{}, 1), free: make(chan struct{}, 1),
 	}
 	b.br = bufio.NewReaderSize(aliveReader{b}, bulkReadAhead)
@@ -121,7 +125,7 @@ func (b *bulkConn) lend(l *link, id uint32) error {
 		return violation("bulk connection %d is used by stream %d", b.number, b.stream)
 	}
 	drain(b.free)
-	b.link, b.stream, b.carried = l, id, true
+	b.link, b.stream = l, id
 	b.budget.add(bulkMemoryBytes)
 	return nil
 }
@@ -164,11 +168,10 @@ func (b *bulkConn) done() {
 	signal(b.free)
 }
 
-// useless reports whether the connection ended by itself, before it was of any use.
+// useless reports whether the connection ended soon, by itself, and before it was of use.
 func (b *bulkConn) useless() bool {
-	b.smu.Lock()
-	defer b.smu.Unlock()
-	return !b.carried && b.err != nil && !errors.Is(b.err, errUnused)
+	err := b.failure()
+	return err != nil && !errors.Is(err, errUnused) && time.Since(b.since) < soonEnded && b.bytesIn.Load()+b.bytesOut.Load() < bulkUse
 }
 
 // Interrupt ends the connection because the stream that uses it ended.

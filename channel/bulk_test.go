@@ -547,6 +547,49 @@ func TestAGatewayThatDropsBulkConnectionsIsLeftInPeace(t *testing.T) {
 	})
 }
 
+// TestAGatewayThatDropsBulkConnectionsInUseIsLeftInPeace has a gateway close each as soon as a body may move to it.
+func TestAGatewayThatDropsBulkConnectionsInUseIsLeftInPeace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBulk(BulkConfig{})
+		b.allow(maxBulkConns)
+		b.asked = time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), bulkIdle)
+		defer cancel()
+		var work sync.WaitGroup
+		var dials atomic.Int64
+		work.Go(func() { // bodies
+			near, far := net.Pipe()
+			defer far.Close()
+			l := newLink(near, nil, newBudget(0), time.Hour, time.Hour)
+			defer l.fail(net.ErrClosed)
+			for id := uint32(1); ctx.Err() == nil; id++ {
+				if c := b.take(l, id); c != nil {
+					c.fail(io.ErrUnexpectedEOF) // what the reader meets when the gateway closes it
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		b.Run(ctx, func(context.Context) (net.Conn, Hello, error) {
+			dials.Add(1)
+			cp, gw := net.Pipe()
+			l := newLink(gw, nil, newBudget(0), 0, 0)
+			work.Go(func() {
+				if _, _, err := l.readHello(&keeper{}, time.Second); err == nil {
+					_ = l.sendJSON(frameWelcome, Welcome{Version: 1, MaxBulk: 1})
+				}
+				_ = gw.SetReadDeadline(time.Time{})
+				_, _ = io.Copy(io.Discard, gw)
+				gw.Close()
+			})
+			return cp, Hello{ConnectionPoint: "cp", Slot: 3}, nil
+		})
+		work.Wait()
+		if n := dials.Load(); n < warmBulk || n > 60 {
+			t.Errorf("%d dials in %v", n, bulkIdle)
+		}
+	})
+}
+
 // TestAGatewayThatNeverFreesGetsItsStreamsEnded has a gateway take all of an answer, ping, and keep the bulk connection.
 func TestAGatewayThatNeverFreesGetsItsStreamsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

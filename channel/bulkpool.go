@@ -117,7 +117,6 @@ func (b *Bulk) take(l *link, id uint32) *bulkConn {
 		b.used++
 		if c.lend(l, id) == nil {
 			b.moved++
-			b.failed = 0
 			if len(b.idle) == 0 {
 				signal(b.wake)
 			}
@@ -246,6 +245,7 @@ func (b *Bulk) freed(c *bulkConn) {
 		return
 	}
 	b.used--
+	b.failed = 0
 	b.idle = append(b.idle, c)
 	if b.closing {
 		c.Interrupt()
@@ -264,6 +264,8 @@ func (b *Bulk) lost(ctx context.Context, c *bulkConn, err error) {
 	}
 	if c.useless() {
 		b.refusedLocked(ctx, err)
+	} else {
+		b.failed = 0
 	}
 	signal(b.wake)
 }
