@@ -592,6 +592,7 @@ func TestAGatewayThatDropsBulkConnectionsInUseIsLeftInPeace(t *testing.T) {
 
 // TestAGatewayThatNeverFreesGetsItsStreamsEnded has a gateway take all of an answer, ping, and keep the bulk connection.
 func TestAGatewayThatNeverFreesGetsItsStreamsEnded(t *testing.T) {
+	withoutPools(t)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -24,6 +24,7 @@ type Inbound struct {
 	open      *buffer // holds head and first
 	head      []byte
 	first     []byte
+	quota     *Quota          // given back when the request is over
 	session   context.Context // for Context
 	ctx       context.Context // nil until asked for
 	cancel    context.CancelFunc
@@ -276,6 +277,7 @@ func (in *Inbound) release() {
 	putBuffer(in.body.cur.buf)
 	s.release()
 	putBuffer(in.open)
+	in.quota.give()
 	*in = Inbound{}
 	inbounds.Put(in)
 }

@@ -29,6 +29,7 @@ type SessionConfig struct {
 	Memory           *Memory       // nil gives the session a budget of its own
 	MaxStreams       int           // zero means 16,384
 	MaxPrincipals    int           // zero means 65,536
+	Quota            *Quota        // shared by the sessions of a set; nil for none
 	Bulk             *Bulk         // of the set the session belongs to; nil keeps large bodies on the request plane
 	OnApplied        func(Applied) // what the gateway made of a document; called in order, must not block
 }
@@ -271,7 +272,8 @@ func (s *Session) open(ctx context.Context, h Handler, fh frameHeader, b *buffer
 	}
 	st := newStream(s.link, fh.stream, requestWindow, answerWindow)
 	st.begun(len(body), fh.fin)
-	if room, err := s.add(st); !room || err != nil {
+	room, err := s.add(st)
+	if !room || err != nil {
 		st.release()
 		putBuffer(b)
 		if err != nil {
@@ -280,7 +282,7 @@ func (s *Session) open(ctx context.Context, h Handler, fh frameHeader, b *buffer
 		return s.link.post(frameHeader{stream: fh.stream, typ: frameReset}, resetPayload(causeway.CodeConnectorOverloaded, NotDelivered))
 	}
 	in := newInbound(ctx, st, p, &o, b, fh.fin)
-	in.bulk.pool = s.cfg.Bulk
+	in.bulk.pool, in.quota = s.cfg.Bulk, s.cfg.Quota
 	s.requests.Add(1)
 	select {
 	case s.work <- in:
@@ -295,12 +297,13 @@ func (s *Session) add(st *stream) (room bool, err error) {
 	l := s.link
 	l.smu.Lock()
 	l.lastID = st.id
-	if room = len(l.streams) < s.cfg.MaxStreams; room {
+	if room = len(l.streams) < s.cfg.MaxStreams && s.cfg.Quota.take(); room {
 		l.streams[st.id] = st
 	}
 	l.smu.Unlock()
 	if room && l.failed.Load() { // fail may have missed it
 		l.remove(st.id)
+		s.cfg.Quota.give()
 		return false, l.failure()
 	}
 	return room, nil

@@ -30,6 +30,7 @@ var (
 	errAnswerTimeout = errors.New("no answer in time")
 	errSignalled     = errors.New("signalled")
 	errOffered       = errors.New("offered a bulk connection")
+	errNoCredit      = errors.New("the gateway took nothing for too long")
 )
 
 // streamReset is how a stream ends early, by the peer's reset or because the session was lost.
@@ -427,11 +428,31 @@ func (s *stream) takeCredit(want int, done <-chan struct{}) (int, error) {
 		}
 		s.mu.Unlock()
 		s.link.stalls.Add(1)
-		select {
-		case <-s.credited:
-		case <-done:
-			return 0, errStreamDone
+		if err := s.awaitCredit(done); err != nil {
+			return 0, err
 		}
+	}
+}
+
+// awaitCredit waits for a word about credit, until done. At the connection point, which has none, it waits no longer than
+// bulkPatience, as with bulk: an answer that nobody takes would keep a connection to the server for good. The stream has
+// ended when it gives up.
+func (s *stream) awaitCredit(done <-chan struct{}) error {
+	var late <-chan time.Time
+	if done == nil {
+		s.timer.Reset(bulkPatience)
+		defer s.timer.Stop()
+		late = s.timer.C
+	}
+	select {
+	case <-s.credited:
+		return nil
+	case <-done:
+		return errStreamDone
+	case <-late:
+		s.sendReset(causeway.CodeConnectorRequestTimeout, Final)
+		s.end(s.link, s.id, errNoCredit)
+		return errNoCredit
 	}
 }
 

@@ -90,6 +90,7 @@ type slotSet struct {
 	cancel context.CancelFunc
 	log    *slog.Logger
 	bulk   *channel.Bulk // of all sessions
+	quota  *channel.Quota
 
 	trust  atomic.Pointer[serviceTrust] // for the next dial
 	up     chan struct{}                // closed when the first session is
@@ -154,6 +155,7 @@ func (c *channels) startLocked(ctx context.Context, a aim, trust *serviceTrust, 
 	}
 	s.trust.Store(trust)
 	s.bulk = channel.NewBulk(channel.BulkConfig{Logger: s.log, Memory: c.memory})
+	s.quota = channel.NewQuota(c.agent.MaxInFlight)
 	c.work.Go(func() { s.bulk.Run(ctx, s.dialBulk) })
 	if c.slots == nil {
 		c.slots = make(map[slotKey]*slotSet)
@@ -351,6 +353,7 @@ func (s *slotSet) hello(index int) channel.Hello {
 func (s *slotSet) sessionConfig() channel.SessionConfig {
 	return channel.SessionConfig{
 		Logger: s.log, DrainTimeout: s.owner.agent.DrainTimeout, Memory: s.owner.memory, OnApplied: s.onApplied, Bulk: s.bulk,
+		Quota: s.quota,
 	}
 }
 
