@@ -35,7 +35,7 @@ var (
 // run sends the request and passes the answer on. It reports whether the server's connection can be used again.
 func (x *exchange) run() (good bool) {
 	if !x.send() {
-		return x.untouched
+		return false
 	}
 	if !x.receiveHead() {
 		return false

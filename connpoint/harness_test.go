@@ -299,6 +299,7 @@ func (f *fakeInbound) AnswerTrailers(fields []byte) error {
 func (f *fakeInbound) Refuse(code causeway.Code, d channel.Delivery) {
 	f.refusals++
 	f.refused, f.delivery = code, d
+	f.End() // as the real one does: nobody waits for a body or an answer any more
 }
 
 // End ends a Read of a body that is a pipe. No other body of the tests waits.

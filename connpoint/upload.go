@@ -22,7 +22,6 @@ const smallBody = 16 << 10
 // An upload is the sending half of an exchange. Bodies that are not small go on a goroutine of their own, because
 // servers may answer before they have read them.
 type upload struct {
-	untouched bool          // no byte was handed to the connection, which can go on to somebody else
 	sentBytes int64         // of the body
 	running   chan struct{} // closed when the goroutine is done; nil without one
 	stalled   atomic.Bool   // the device did not send on
@@ -81,7 +80,6 @@ func (x *exchange) inBackground(send func()) {
 func (x *exchange) sendWhole(n int) bool {
 	if n > 0 {
 		if err := x.appendBody(n); err != nil {
-			x.untouched = true
 			cause := x.cause()
 			if cause == nil {
 				cause = &causeway.Refusal{Code: causeway.CodeConnectorBadRequest, Reason: "body", Err: err}

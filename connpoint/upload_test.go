@@ -165,9 +165,6 @@ func TestSmallBodyThatBreaksIsNotDelivered(t *testing.T) {
 		t.Error("something reached the server")
 	}
 	b.do("GET", "/app/x").wantAnswer(t, 200, "ok")
-	if srv.connections() != 1 {
-		t.Errorf("%d connections: the untouched one was thrown away", srv.connections())
-	}
 }
 
 // A broken gateway announces a body and sends nothing: the server's connection does not wait for it for good, but long
