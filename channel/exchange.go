@@ -28,7 +28,8 @@ const maxInforms = 8
 // the answer was cut and the device must see that it was.
 //
 // What was not delivered goes to another channel set at once. What was delivered goes out a second time only if
-// it is idempotent, had no body, and no byte of an answer has come: then once, and never a third time.
+// it is idempotent, had no body, and no byte of an answer has come: then once, and never a third time. A safe request that
+// finds no channel may wait a second for one that was there a moment ago.
 func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) error {
 	if p.cfg.Memory.b.spent() {
 		return overloaded(ErrNoMemory)
@@ -43,7 +44,10 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 		if l == nil && attempt == 2 { // no other connection point; the same one may still have a live channel
 			l, full = p.pick(nil)
 		}
-		if l == nil && full && len(x.tried) == 0 {
+		if l == nil && !full && x.mayWait(refusal) {
+			l, full = p.await(ctx)
+		}
+		if l == nil && full && refusal == nil {
 			return overloaded(errAllFull)
 		}
 		if l == nil && refusal == nil {
@@ -68,6 +72,16 @@ func (p *Pool) Exchange(ctx context.Context, req *Request, device DeviceSide) er
 		refusal = end.refusal
 	}
 	return refusal
+}
+
+// mayWait reports, once, whether the request is worth a moment in the waiting room: there was no channel, or the one that
+// was tried is lost; its device may send it again; and it holds nothing but its head meanwhile.
+func (x *exchange) mayWait(last *causeway.Refusal) bool {
+	if x.waited || last != nil && last.Code != causeway.CodeChannelLost {
+		return false
+	}
+	x.waited = true
+	return x.req.Idempotent && x.req.BodyBytes == 0 && x.req.Body == nil && !x.req.Upgrade
 }
 
 var (
@@ -98,6 +112,7 @@ type exchange struct {
 	firstRead bool
 	firstLast bool // first is the whole body
 	answered  bool
+	waited    bool // was asked to the waiting room
 
 	mu        sync.Mutex // guards the field below
 	bodyMoved bool       // more than first was read, so the request cannot be sent again

@@ -40,6 +40,7 @@ type Pool struct {
 
 	mu       sync.Mutex // guards the fields below
 	draining bool
+	room     waitingRoom
 	sets     map[causeway.ConnectionPointID]*channelSet
 }
 
@@ -210,7 +211,8 @@ func (p *Pool) publishLocked() {
 		}
 	}
 	slices.SortFunc(open, func(a, b *channelSet) int { return cmp.Compare(a.id, b.id) })
-	p.open.Store(&open)
+	before := len(*p.open.Swap(&open))
+	p.room.changedLocked(before, len(open))
 	if p.cfg.OnChange != nil {
 		p.cfg.OnChange()
 	}
@@ -390,6 +392,7 @@ func (p *Pool) MemoryBudgetBytes() int64 { return p.cfg.Memory.LimitBytes() }
 func (p *Pool) Drain(ctx context.Context) {
 	p.mu.Lock()
 	p.draining = true
+	p.room.wakeLocked()
 	var links []*gatewayLink
 	for _, set := range p.sets {
 		links = append(links, set.all...)

@@ -25,8 +25,7 @@ var faults = []fault{
 }
 
 // TestKillsLoseNothing kills and stops connection points and instances in turn, with at least 20 requests in flight.
-// What a device asks safely, and once more on a new connection, it gets (after a standstill it may have to ask a third
-// time, if it is told so); nothing reaches the server more often than the
+// What a device asks safely, and once more on a new connection, it gets; nothing reaches the server more often than the
 // contract says. The supervisor brings back what was killed.
 func TestKillsLoseNothing(t *testing.T) {
 	t.Parallel()
@@ -66,7 +65,7 @@ func (s *site) strike(t *testing.T, d *load, n int) {
 	over := func() {}
 	if n%2 == 1 {
 		name, pid = s.Instances[which].ID, s.Instances[which].PID
-		over = d.instanceFault(!f.kill)
+		over = d.instanceFault()
 	}
 	begin := time.Now()
 	if f.stop > 0 {

@@ -53,14 +53,8 @@ type load struct {
 	mu       sync.Mutex // guards the fields below
 	attempts []attempt
 	lost     []string // safe requests whose last attempt failed, too
-	thirds   []third
 	outages  []outage
 }
-
-// A third is a safe request that once more was not enough for.
-type third struct{ first, second, last attempt }
-
-func (x third) String() string { return fmt.Sprintf("%v; then %v; then %v", x.first, x.second, x.last) }
 
 // An attempt is one request as the device saw it.
 type attempt struct {
@@ -81,11 +75,9 @@ func (a attempt) String() string {
 	return fmt.Sprintf("%s %s after %s: %d %s %v", a.method, a.id, a.end.Sub(a.begin).Round(time.Millisecond), a.status, a.code, a.err)
 }
 
-// An outage is the time in which an instance was not itself: connections of its devices may be reset then. One that
-// wakes again has devices before it has channels.
+// An outage is the time in which an instance was not itself: connections of its devices may be reset then.
 type outage struct {
 	begin, end time.Time
-	wakes      bool
 }
 
 // startLoad sets n devices to work on a published server of a site.
@@ -167,16 +159,6 @@ func (d *load) work(device int) {
 		kept = nil
 		second := d.ask(&kept, "GET", id+"-again", query, nil)
 		d.note(second)
-		if !second.ok() && first.status == 0 && second.heed() { // the first was cut, so nothing was said with it
-			kept.close()
-			kept = nil
-			last := d.ask(&kept, "GET", id+"-at-last", query, nil)
-			d.note(last)
-			d.mu.Lock()
-			d.thirds = append(d.thirds, third{first, second, last})
-			d.mu.Unlock()
-			second = last
-		}
 		if !second.ok() {
 			d.mu.Lock()
 			d.lost = append(d.lost, fmt.Sprintf("%v; then %v", first, second))
@@ -185,14 +167,11 @@ func (d *load) work(device int) {
 	}
 }
 
-// heed waits for as long as the answer says, as every client does that can read it. It reports whether it says so.
-func (a attempt) heed() bool {
-	seconds, err := strconv.Atoi(a.retryAfter)
-	if err != nil {
-		return false
+// heed waits for as long as the answer says, as every client does that can read it.
+func (a attempt) heed() {
+	if seconds, err := strconv.Atoi(a.retryAfter); err == nil {
+		time.Sleep(time.Duration(seconds) * time.Second)
 	}
-	time.Sleep(time.Duration(seconds) * time.Second)
-	return true
 }
 
 func (d *load) note(a attempt) {
@@ -335,13 +314,12 @@ var (
 
 func isCut(err error) bool { return errors.Is(err, errCut) }
 
-// instanceFault notes that an instance is not itself from now until the returned function is called, and whether it
-// stands still and wakes again.
-func (d *load) instanceFault(wakes bool) (over func()) {
+// instanceFault notes that an instance is not itself from now until the returned function is called.
+func (d *load) instanceFault() (over func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i := len(d.outages)
-	d.outages = append(d.outages, outage{begin: time.Now(), end: time.Now().Add(time.Hour), wakes: wakes})
+	d.outages = append(d.outages, outage{begin: time.Now(), end: time.Now().Add(time.Hour)})
 	return func() {
 		d.mu.Lock()
 		d.outages[i].end = time.Now()
@@ -368,14 +346,6 @@ func (d *load) settle(t *testing.T) {
 
 func (d *load) duringOutage(a attempt) bool {
 	return slices.ContainsFunc(d.outages, func(o outage) bool { return a.begin.Before(o.end) && a.end.After(o.begin) })
-}
-
-// afterStandstill reports whether the contract allows a request a third try: it was cut by an instance that stood still,
-// and met that instance again before its channels were back.
-func (d *load) afterStandstill(x third) bool {
-	return x.second.code == "CMGService_NoConnectionPoint" && slices.ContainsFunc(d.outages, func(o outage) bool {
-		return o.wakes && x.first.begin.Before(o.end) && x.second.end.After(o.begin) && x.second.begin.Before(o.end)
-	})
 }
 
 // check ends the load and compares what devices saw with what the server saw.
@@ -408,15 +378,8 @@ func (d *load) check(t *testing.T) {
 	for _, text := range d.lost[:min(len(d.lost), 20)] {
 		t.Errorf("a safe request was lost: %s", text)
 	}
-	for _, x := range d.thirds {
-		if d.afterStandstill(x) {
-			t.Logf("  a third try after a standstill: %v", x)
-		} else {
-			t.Errorf("a safe request needed a third try: %v", x)
-		}
-	}
-	t.Logf("%d attempts in %s: %d safe requests lost, %d needed a third try, %d ids delivered twice, %d of them not safe, slowest %s",
-		len(d.attempts), time.Since(d.began).Round(time.Second), len(d.lost), len(d.thirds), twice, unsafeTwice, slowest.Round(time.Millisecond))
+	t.Logf("%d attempts in %s: %d safe requests lost, %d ids delivered twice, %d of them not safe, slowest %s",
+		len(d.attempts), time.Since(d.began).Round(time.Second), len(d.lost), twice, unsafeTwice, slowest.Round(time.Millisecond))
 	for _, kind := range slices.Sorted(maps.Keys(ends)) {
 		t.Logf("  %6d %s", ends[kind], kind)
 	}

@@ -64,7 +64,7 @@ func (f *fleet) stopInstance(t *testing.T, d *load, n int) {
 	t.Helper()
 	f.waitConnected(t)
 	d.settle(t)
-	over := d.instanceFault(true) // its devices wait; there is no balancer here to send them elsewhere
+	over := d.instanceFault() // its devices wait; there is no balancer here to send them elsewhere
 	begin := time.Now()
 	f.gateways[n].signal(t, syscall.SIGSTOP)
 	eventually(t, 6*deadWithin, "both connection points know that an instance is dead", func() bool {

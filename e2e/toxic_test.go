@@ -61,7 +61,7 @@ func TestABadLineBreaksRequestsCleanlyOrNotAtAll(t *testing.T) {
 		from := d.answered()
 		over := func() {}
 		if x.cuts {
-			over = d.instanceFault(true) // the only way there is, so what cannot be sent again is refused
+			over = d.instanceFault() // the only way there is, so what cannot be sent again is refused
 		}
 		proxy.add(t, gateway, direction, x)
 		begin := time.Now()
@@ -104,7 +104,7 @@ func (d *load) checkClean(t *testing.T) {
 		}
 		t.Errorf("an end that the contract does not know: %v", a)
 	}
-	d.lost, d.thirds = nil, nil // judged above
+	d.lost = nil // judged above
 	d.check(t)
 }
 

@@ -166,6 +166,7 @@ func (f *fakeBackend) Serve(context.Context, net.Conn, channel.Transport) error 
 func (f *fakeBackend) Drain(context.Context)                                    {}
 func (f *fakeBackend) MemoryUsedBytes() int64                                   { return 4096 }
 func (f *fakeBackend) MemoryBudgetBytes() int64                                 { return 1 << 20 }
+func (f *fakeBackend) Room() channel.RoomStatus                                 { return channel.RoomStatus{} }
 func (f *fakeBackend) Recheck() {
 	f.mu.Lock()
 	f.rechecks++

@@ -149,6 +149,8 @@ var (
 	descStalls      = prometheus.NewDesc("causeway_gateway_channel_credit_stalls_total", "Times a body waited for the other side of a channel, by connection point.", []string{"connection_point"}, nil)
 	descMemory      = prometheus.NewDesc("causeway_gateway_channel_memory_used_bytes", "Body bytes held for channels.", nil, nil)
 	descBudget      = prometheus.NewDesc("causeway_gateway_channel_memory_budget_bytes", "Body bytes that may be held for channels.", nil, nil)
+	descWaiting     = prometheus.NewDesc("causeway_gateway_channel_waiting_requests", "Safe requests that wait for a channel to come back.", nil, nil)
+	descWaited      = prometheus.NewDesc("causeway_gateway_channel_waits_total", "Safe requests that waited for a channel, by what became of them.", []string{"result"}, nil)
 	descRequests    = prometheus.NewDesc("causeway_gateway_server_requests_total", "Requests for a published server.", []string{"server", "path"}, nil)
 	descFailed      = prometheus.NewDesc("causeway_gateway_server_requests_failed_total", "Requests for a published server that got no complete answer, or a 5xx, by whose doing that is.", []string{"server", "path", "reason"}, nil)
 	descInFlight    = prometheus.NewDesc("causeway_gateway_server_requests_in_flight", "Requests for a published server being answered.", []string{"server", "path"}, nil)
@@ -158,7 +160,7 @@ var (
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descConnections, descHandshaking, descDevices, descReady, descGeneration, descIssued, descValid, descCertificate,
 		descChannels, descTransports, descChannelRTT, descChannelReqs, descChannelNow, descChannelOut, descChannelSum, descChannelDial, descBulk, descStalls,
-		descMemory, descBudget, descRequests, descFailed, descInFlight, descBytes} {
+		descMemory, descBudget, descWaiting, descWaited, descRequests, descFailed, descInFlight, descBytes} {
 		ch <- d
 	}
 }
@@ -188,6 +190,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(descMemory, float64(s.exchanger.MemoryUsedBytes()))
 	gauge(descBudget, float64(s.exchanger.MemoryBudgetBytes()))
+	room := s.exchanger.Room()
+	gauge(descWaiting, float64(room.Waiting))
+	count(descWaited, room.Served, "served")
+	count(descWaited, room.Left, "left")
 	for _, st := range s.exchanger.Status() {
 		id := string(st.ConnectionPoint)
 		gauge(descChannels, float64(st.Connections), id)

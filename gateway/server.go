@@ -115,6 +115,7 @@ type backend interface {
 	Recheck()
 	MemoryUsedBytes() int64
 	MemoryBudgetBytes() int64
+	Room() channel.RoomStatus
 }
 
 // New checks the configuration and obeys the document that an earlier run kept. It starts nothing.
