@@ -80,6 +80,7 @@ func TestGatewayAddresses(t *testing.T) {
 		"203.0.113.7":              {"203.0.113.7", slot2},
 		"203.0.113.7:1":            {"203.0.113.7", 1},
 		"2001:db8::1":              {"2001:db8::1", slot2},
+		"[2001:db8::1]":            {"2001:db8::1", slot2},
 		"[2001:db8::1]:65535":      {"2001:db8::1", 65535},
 	} {
 		if host, port, err := parseGatewayAddress(text, slot2); err != nil || host != want.host || port != want.port {
@@ -87,7 +88,7 @@ func TestGatewayAddresses(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", ":8443", "host:", "host:0", "host:65536", "host:x", "ho st", "-a.example.com", "0.0.0.0", "[::]:8443",
-		"224.0.0.1", "fe80::1%eth0", "[2001:db8::1]", "https://gateway.example.com", "gateway.example.com:8443:1", "a,b", "a\nb"} {
+		"224.0.0.1", "fe80::1%eth0", "[2001:db8::1", "[203.0.113.7]", "[::]", "[[2001:db8::1]]", "https://gateway.example.com", "gateway.example.com:8443:1", "a,b", "a\nb"} {
 		if host, port, err := parseGatewayAddress(text, slot2); !errors.Is(err, causeway.ErrUsage) || causeway.Hint(err) == "" {
 			t.Errorf("%q is %q port %d, %v; want a usage error with a hint", text, host, port, err)
 		}

@@ -106,9 +106,14 @@ func (p *sitePlan) addGateway(n int, text string) error {
 	return nil
 }
 
-// parseGatewayAddress reads HOST[:PORT]; an IPv6 address with a port stands in brackets.
+// parseGatewayAddress reads HOST[:PORT]; an IPv6 address with a port stands in brackets, and one without may, as in URLs.
 func parseGatewayAddress(text string, defaultPort int) (host string, port int, err error) {
-	const form = "write it as HOST or HOST:PORT, for example gateway.example.com:10124"
+	const form = "write it as HOST or HOST:PORT, with a port from 1 to 65535: gateway.example.com, 203.0.113.7:10124, [2001:db8::1]:10124"
+	if ip, ok := strings.CutPrefix(text, "["); ok {
+		if ip, ok = strings.CutSuffix(ip, "]"); ok && strings.Contains(ip, ":") {
+			text = ip
+		}
+	}
 	host, port = text, defaultPort
 	if _, err := netip.ParseAddr(text); err != nil && strings.Contains(text, ":") {
 		h, digits, err := net.SplitHostPort(text)

@@ -33,6 +33,10 @@ func (s *siteRun) Status(ctx context.Context) (console.Status, error) {
 	if note := loadNote(len(s.gateway.Instances), len(s.points)); note != "" {
 		st.Notes = append(st.Notes, note)
 	}
+	if len(points) == 0 {
+		st.Notes = append(st.Notes, "no connection point of this host answers: whether devices are served is not known here"+
+			" (export one with \"causeway site export\" and run it; the status of one on another host is on that host)")
+	}
 	for _, in := range s.gateway.Instances {
 		i := console.InstanceStatus{ID: in.ID, Slot: in.Slot, Process: console.ProcessStatus{State: elsewhere}, ChannelPort: in.ChannelPort}
 		i.Channels, i.Generation, i.Transports = seen(points, in.Slot)
