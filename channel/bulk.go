@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/causeway-gateway/causeway/internal/window"
 )
 
 const (
@@ -68,8 +70,9 @@ type bulkConn struct {
 	bytesOut  atomic.Uint64
 
 	// Owned by whoever reads.
-	br  *bufio.Reader
-	raw [frameHeaderBytes]byte
+	br     *bufio.Reader
+	raw    [frameHeaderBytes]byte
+	window window.Window
 
 	wmu    sync.Mutex // guards the fields below
 	header [frameHeaderBytes]byte
@@ -94,7 +97,7 @@ func newBulkConn(l *link, number uint32) *bulkConn {
 		ended: make(chan struct{}), turn: make(chan frameHeader), back: make(chan struct{}, 1), free: make(chan struct{}, 1),
 	}
 	b.br = bufio.NewReaderSize(aliveReader{b}, bulkReadAhead)
-	boundSocket(l.conn)
+	b.window = boundSocket(l.conn)
 	return b
 }
 
@@ -109,6 +112,7 @@ func (r aliveReader) Read(p []byte) (int, error) {
 		n, err := r.b.conn.Read(p)
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || idle >= r.b.looks {
 			r.b.bytesIn.Add(uint64(n))
+			r.b.window.Took(n)
 			return n, err
 		}
 	}

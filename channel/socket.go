@@ -8,12 +8,11 @@ import (
 )
 
 // boundSocket bounds the kernel's buffers of a bulk connection, whatever it came by.
-func boundSocket(c net.Conn) {
-	s := sock.Below(c)
-	if s == nil {
-		return
+func boundSocket(c net.Conn) window.Window {
+	if s := sock.Below(c); s != nil {
+		if raw, err := s.SyscallConn(); err == nil {
+			return window.Bound(raw)
+		}
 	}
-	if raw, err := s.SyscallConn(); err == nil {
-		window.Bound(raw)
-	}
+	return window.Window{}
 }

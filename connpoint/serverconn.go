@@ -10,6 +10,7 @@ import (
 
 	"github.com/causeway-gateway/causeway/internal/http1"
 	"github.com/causeway-gateway/causeway/internal/sock"
+	"github.com/causeway-gateway/causeway/internal/window"
 )
 
 // A serverConn is one connection to a server, used by one request at a time.
@@ -107,6 +108,7 @@ type readAhead struct {
 	src        interface{ Read([]byte) (int, error) }
 	buf        *[aheadBytes]byte
 	start, end int
+	window     window.Window
 }
 
 const aheadBytes = 4 << 10
@@ -118,7 +120,9 @@ func (r *readAhead) buffered() int { return r.end - r.start }
 func (r *readAhead) Read(p []byte) (int, error) {
 	if r.start == r.end {
 		if len(p) >= aheadBytes {
-			return r.src.Read(p)
+			n, err := r.src.Read(p)
+			r.window.Took(n)
+			return n, err
 		}
 		r.buf = aheadBuffers.Get().(*[aheadBytes]byte)
 		n, err := r.src.Read(r.buf[:])

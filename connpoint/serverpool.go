@@ -204,10 +204,10 @@ func (p *serverPool) connect(ctx context.Context) (*serverConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rc, err := raw.(syscall.Conn).SyscallConn(); err == nil {
-		window.Bound(rc)
-	}
 	c := newServerConn(p, raw)
+	if rc, err := raw.(syscall.Conn).SyscallConn(); err == nil {
+		c.ahead.window = window.Bound(rc)
+	}
 	if p.tls == nil {
 		return c, nil
 	}
