@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/signed"
 )
 
 // maxConfigBytes bounds a configuration file; ours have a few hundred.
@@ -50,6 +52,17 @@ func required(path string, fields map[string]string) error {
 	return errors.Join(errs...)
 }
 
+// checkSiteKey tells where a site key stands that is none. One that is missing is told by required.
+func checkSiteKey(path, text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, err := signed.ParsePublicKey(text); err != nil {
+		return causeway.WithHint(misuse{fmt.Errorf("%s: %w", fieldOf(path, "site_key"), err)}, "export the folder again, or copy the line from another of this site")
+	}
+	return nil
+}
+
 // beside makes a path of a configuration file absolute: it is meant relative to the file's folder.
 func beside(config, path string) string {
 	if path == "" || filepath.IsAbs(path) {
@@ -81,7 +94,11 @@ func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 func listenAddress(field, text string, loopback bool) error {
 	ap, err := netip.ParseAddrPort(text)
 	if err != nil {
-		return misuse{fmt.Errorf("%s: %q is not an address with a port, such as 127.0.0.1:9090", field, text)}
+		example := "127.0.0.1:9090"
+		if port, ok := strings.CutPrefix(text, ":"); ok && !loopback {
+			example = "0.0.0.0:" + port
+		}
+		return causeway.WithHint(misuse{fmt.Errorf("%s: %q is not an address with a port", field, text)}, "give one such as %s", example)
 	}
 	if loopback && !ap.Addr().IsLoopback() {
 		return misuse{fmt.Errorf("%s: %s is not a loopback address", field, text)}

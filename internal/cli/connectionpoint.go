@@ -130,6 +130,7 @@ func (c *connectionPointConfig) check(path string) error {
 		errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %d is not between 0 and %d", fieldOf(path, "max_in_flight"), c.MaxInFlight, mostInFlight)},
 			"give how many requests are taken from each gateway instance at a time; 0, or no such line, is no bound"))
 	}
+	errs = append(errs, checkSiteKey(path, c.SiteKey))
 	for _, p := range []*string{&c.CertificateFile, &c.KeyFile, &c.DocumentsDir} {
 		*p = beside(path, *p)
 	}

@@ -107,6 +107,9 @@ func (r *roleProcess) runGateway(ctx context.Context) error {
 	})
 }
 
+// mostOfALimit is what a gateway takes at most as one of its limits.
+const mostOfALimit = 1 << 20
+
 // check judges the fields and makes paths absolute.
 func (c *gatewayConfig) check(path string) error {
 	var errs []error
@@ -115,15 +118,29 @@ func (c *gatewayConfig) check(path string) error {
 		"certificate_file": c.CertificateFile, "key_file": c.KeyFile,
 	}))
 	if !c.Slot.Valid() {
-		errs = append(errs, misuse{fmt.Errorf("configuration %s: slot %d is not one of 0-15", path, c.Slot)})
+		errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %d is not one of 0-15", fieldOf(path, "slot"), c.Slot)},
+			"give the slot that the folder was exported for"))
 	}
-	for field, address := range map[string]string{
-		"devices_listen": c.DevicesListen, "channels_listen": c.ChannelsListen, "health_listen": c.HealthListen,
-	} {
-		if address != "" {
-			errs = append(errs, listenAddress(field, address, false))
+	limits := map[string]int{
+		"max_handshakes": c.Limits.MaxHandshakes, "max_handshakes_per_source": c.Limits.MaxHandshakesPerSource, "refusals_per_second": c.Limits.RefusalsPerSecond,
+	}
+	for _, field := range sortedKeys(limits) {
+		if n := limits[field]; n < 0 || n > mostOfALimit {
+			errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s.%s: %d is not between 1 and %d", fieldOf(path, "limits"), field, n, mostOfALimit)},
+				"give a number of 1 or more, or leave the line out for the default"))
 		}
 	}
+	if c.AccessLogEvery < 0 {
+		errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %d is below 0", fieldOf(path, "access_log_every"), c.AccessLogEvery)},
+			"one request of so many is logged; 0, or no such line, is none"))
+	}
+	addresses := map[string]string{"devices_listen": c.DevicesListen, "channels_listen": c.ChannelsListen, "health_listen": c.HealthListen}
+	for _, field := range sortedKeys(addresses) {
+		if address := addresses[field]; address != "" {
+			errs = append(errs, listenAddress(fieldOf(path, field), address, false))
+		}
+	}
+	errs = append(errs, checkSiteKey(path, c.SiteKey))
 	for _, p := range []*string{&c.CertificateFile, &c.KeyFile, &c.DocumentsDir} {
 		*p = beside(path, *p)
 	}

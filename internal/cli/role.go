@@ -299,7 +299,7 @@ func parseLevel(text string) (slog.Level, error) {
 		return l, nil
 	}
 	if err := l.UnmarshalText([]byte(text)); err != nil {
-		return l, causeway.WithHint(misuse{fmt.Errorf("log_level: %q is not a level", text)}, "choose debug, info, warn or error")
+		return l, causeway.WithHint(misuse{fmt.Errorf("%q is not a level", text)}, "choose debug, info, warn or error")
 	}
 	return l, nil
 }

@@ -25,16 +25,16 @@ func (r *roleProcess) openLog(cfg roleConfig, component string) (*roleLog, error
 func (c *roleConfig) check(path string) error {
 	var errs []error
 	if c.AdminListen != "" {
-		errs = append(errs, listenAddress("admin_listen", c.AdminListen, true))
+		errs = append(errs, listenAddress(fieldOf(path, "admin_listen"), c.AdminListen, true))
 	}
 	if c.AdminListen != "" && c.AdminSocket != "" {
 		errs = append(errs, misuse{fmt.Errorf("configuration %s: admin_listen and admin_socket exclude each other", path)})
 	}
 	if _, err := parseLevel(c.LogLevel); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %w", fieldOf(path, "log_level"), err)}, "%s", causeway.Hint(err)))
 	}
 	if c.User < 0 {
-		errs = append(errs, misuse{fmt.Errorf("configuration %s: user %d is no user id", path, c.User)})
+		errs = append(errs, causeway.WithHint(misuse{fmt.Errorf("%s: %d is no user id", fieldOf(path, "user"), c.User)}, "give the number that id -u NAME says"))
 	}
 	for _, p := range []*string{&c.AdminSocket, &c.LogDir} {
 		*p = beside(path, *p)

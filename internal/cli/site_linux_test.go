@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/signed"
 	"github.com/causeway-gateway/causeway/site"
 )
 
@@ -118,16 +119,17 @@ func TestTheCertificateBeforeStaysPinned(t *testing.T) {
 // What is exported must be read again as it was meant, whatever stands in it.
 func TestExportedConfigurationsAreRead(t *testing.T) {
 	const odd = `a: "b" # \ 'c'` + "\t{}[]&*!|>%@`"
+	key := signed.PublicKey{1}.String()
 	dir := t.TempDir()
-	g := gatewayConfig{Site: odd, SiteKey: odd, Gateway: odd, Instance: odd, Slot: 7, DevicesListen: "[::]:443", ChannelsListen: "0.0.0.0:10131"}
-	p := connectionPointConfig{Site: odd, SiteKey: odd, ID: odd, ConnectionID: odd}
+	g := gatewayConfig{Site: odd, SiteKey: key, Gateway: odd, Instance: odd, Slot: 7, DevicesListen: "[::]:443", ChannelsListen: "0.0.0.0:10131"}
+	p := connectionPointConfig{Site: odd, SiteKey: key, ID: odd, ConnectionID: odd}
 	for _, systemd := range []bool{false, true} {
 		var gotG gatewayConfig
 		readBack(t, dir, gatewayYAML(&g, systemd), &gotG)
 		if err := gotG.check(filepath.Join(dir, "config.yaml")); err != nil {
 			t.Errorf("gateway: %v", err)
 		}
-		if gotG.Site != odd || gotG.SiteKey != odd || gotG.Gateway != odd || gotG.Instance != odd || gotG.Slot != 7 ||
+		if gotG.Site != odd || gotG.SiteKey != key || gotG.Gateway != odd || gotG.Instance != odd || gotG.Slot != 7 ||
 			gotG.DevicesListen != g.DevicesListen || gotG.ChannelsListen != g.ChannelsListen {
 			t.Errorf("gateway reads %+v", gotG)
 		}
@@ -136,7 +138,7 @@ func TestExportedConfigurationsAreRead(t *testing.T) {
 		if err := gotP.check(filepath.Join(dir, "config.yaml")); err != nil {
 			t.Errorf("connection point: %v", err)
 		}
-		if gotP.Site != odd || gotP.SiteKey != odd || gotP.ID != odd || gotP.ConnectionID != odd {
+		if gotP.Site != odd || gotP.SiteKey != key || gotP.ID != odd || gotP.ConnectionID != odd {
 			t.Errorf("connection point reads %+v", gotP)
 		}
 		for _, path := range []string{gotG.DocumentsDir, gotP.DocumentsDir, gotG.Role.AdminSocket, gotP.Role.AdminSocket} {
@@ -157,13 +159,13 @@ func TestExportedConfigurationsCanBeSwitchedOn(t *testing.T) {
 		return text
 	}
 	var g gatewayConfig
-	readBack(t, dir, on(gatewayYAML(&gatewayConfig{Site: "s", SiteKey: "k", Gateway: "g", Instance: "i", DevicesListen: "0.0.0.0:443",
+	readBack(t, dir, on(gatewayYAML(&gatewayConfig{Site: "s", SiteKey: signed.PublicKey{1}.String(), Gateway: "g", Instance: "i", DevicesListen: "0.0.0.0:443",
 		ChannelsListen: "0.0.0.0:10124"}, false)), &g)
 	if err := g.check(filepath.Join(dir, "config.yaml")); err != nil || g.HealthListen == "" || g.Role.LogDir == "" || g.Role.User == 0 || g.Role.MemoryLimit != 512<<20 || g.MemoryBudget != 256<<20 {
 		t.Errorf("gateway: %v, %+v", err, g)
 	}
 	var p connectionPointConfig
-	readBack(t, dir, on(connectionPointYAML(&connectionPointConfig{Site: "s", SiteKey: "k", ID: "i", ConnectionID: "c"}, false)), &p)
+	readBack(t, dir, on(connectionPointYAML(&connectionPointConfig{Site: "s", SiteKey: signed.PublicKey{1}.String(), ID: "i", ConnectionID: "c"}, false)), &p)
 	if err := p.check(filepath.Join(dir, "config.yaml")); err != nil || p.Connections == 0 || p.Role.LogDir == "" || p.Role.User == 0 || p.Role.MemoryLimit != 512<<20 || p.MemoryBudget != 256<<20 {
 		t.Errorf("connection point: %v, %+v", err, p)
 	}
