@@ -56,6 +56,7 @@ func TestConfigErrorsHoldNothingOfTheFile(t *testing.T) {
 			if !strings.Contains(said, tt.want) || !errors.Is(err, causeway.ErrUsage) {
 				t.Errorf("readConfig = %q, want %q and a usage error", said, tt.want)
 			}
+			said = strings.ReplaceAll(said, path, "config.yaml") // the folder's random name may hold any digits
 			if strings.Contains(said, secret) || strings.Contains(said, "9999") || strings.Contains(said, "daemon") || strings.ContainsRune(said, '\n') {
 				t.Errorf("the message shows what stands in the file: %q", said)
 			}
