@@ -27,42 +27,69 @@ const (
 // An http1Conn is one device connection that speaks HTTP/1.1. While it is idle this is all there is of it.
 type http1Conn struct {
 	*deviceConn
-	rd     *http1.Reader
-	wait   func() error            // rd.Wait
-	cancel context.CancelCauseFunc // ends the connection's context
+	rd      *http1.Reader
+	wait    func() error            // rd.Wait
+	cancel  context.CancelCauseFunc // ends the connection's context
+	resting bool                    // nothing came for restAfter; the read deadline is set
 }
 
 // serveHTTP1 answers the requests of one connection, one after the other, until it ends.
 func (s *Server) serveHTTP1(ctx context.Context, c *deviceConn) {
 	// One request at a time, so that the connection's context is the request's as well.
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	h := &http1Conn{deviceConn: c, rd: http1.NewReader(plaintext{c}), cancel: cancel}
 	h.wait = h.rd.Wait
+	h.loop(ctx)
+}
+
+// loop answers requests until the connection ends or comes to rest. In the latter case a goroutine of its own goes on
+// with it: one that only waits gets by with half of the stack that a request leaves behind.
+func (h *http1Conn) loop(ctx context.Context) {
 	defer func() {
 		if v := recover(); v != nil {
-			s.log.Error("panic while serving a device", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			h.s.log.Error("panic while serving a device", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		} else if h.resting {
+			h.s.work.Go(func() { h.loop(ctx) })
+			return
 		}
-		_ = c.Close()
+		h.cancel(nil)
+		_ = h.Close()
 		h.rd.Reset(nil)
 	}()
 	for h.awaitRequest() && h.serve(ctx) {
 	}
 }
 
-// awaitRequest waits for the first byte of a request. It reports false when the connection is over.
+// restAfter is how long a connection waits for a request before it comes to rest.
+const restAfter = time.Second
+
+// awaitRequest waits for the first byte of a request. It reports false when the connection is over, or comes to rest.
 func (h *http1Conn) awaitRequest() bool {
-	h.state.Store(connIdle)
-	if h.s.parting.Load() { // and may have passed us by
-		h.part()
+	idle, brief := h.idleTime(), false
+	if !h.resting {
+		h.state.Store(connIdle)
+		if h.s.parting.Load() { // and may have passed us by
+			h.part()
+		}
+		if brief = idle > 2*restAfter; brief {
+			h.allowRead(restAfter)
+		} else {
+			h.allowRead(idle)
+		}
 	}
-	h.allowRead(h.idleTime())
+	h.resting = false
 	var err error
 	if h.rd.Release(); h.rd.Buffered() == 0 {
 		err = h.awaitInput(h.wait)
 	}
 	if err == nil {
 		err = h.wait()
+	}
+	if brief && errors.Is(err, os.ErrDeadlineExceeded) && h.state.Load() == connIdle {
+		h.allowRead(idle - restAfter)
+		h.beforeRead()
+		h.resting = true
+		return false
 	}
 	if !h.state.CompareAndSwap(connIdle, connBusy) { // parted with, or closed
 		h.finish(false)
