@@ -29,6 +29,9 @@ type Certificates struct {
 	lastKey  []byte
 	lastErr  error // what was wrong with them
 	warned   int   // the days of the last expiry warning; 0 for none
+
+	misnamed []byte // DER of the last one that was said not to be for the service's name
+	named    string // and for what name
 }
 
 // LoadCertificates reads a certificate chain and its key from PEM files, and follows the files from then on.
@@ -189,5 +192,22 @@ func (c *Certificates) warn(now time.Time, log *slog.Logger) {
 			log.Warn("service certificate ends soon", attrs...)
 		}
 		return
+	}
+}
+
+// warnOfName says once that the certificate is not for the name that the site knows the service by: connection points
+// and devices turn away from it.
+func (c *Certificates) warnOfName(name string, log *slog.Logger) {
+	leaf := c.Leaf()
+	if leaf == nil || name == "" || leaf.VerifyHostname(name) == nil {
+		return
+	}
+	c.mu.Lock()
+	fresh := !bytes.Equal(c.misnamed, leaf.Raw) || c.named != name
+	c.misnamed, c.named = leaf.Raw, name
+	c.mu.Unlock()
+	if fresh {
+		log.Error("service certificate is not for the service's name", "subject", leaf.Subject.String(), "service_name", name,
+			"hint", "no connection point and no device accepts it: put the site's certificate and key files in place, or give the site this certificate")
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
-	"slices"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
@@ -129,6 +127,7 @@ func (s *Server) takeOver(snap *snapshot, raw []byte) {
 	s.log.Info("configuration applied", "generation", snap.header.Generation,
 		"valid_until", snap.header.ValidUntil.UTC().Format(time.RFC3339), "publications", len(snap.doc.Publications),
 		"connection_points", len(snap.doc.ConnectionPoints), "device_cas", len(snap.doc.DeviceTrust.CAs), "blocked", len(snap.doc.DeviceTrust.Blocked))
+	s.certificates.warnOfName(snap.doc.ServiceName, s.log)
 	select { // connection points may have been taken off the list; Run looks
 	case s.recheck <- struct{}{}:
 	default:
@@ -169,7 +168,7 @@ func (s *Server) admitConnectionPoint(h *channel.Hello, peer []*x509.Certificate
 	if h.Site != s.site || h.Gateway != s.gateway {
 		return causeway.Refuse(causeway.CodeMisdirected, "hello for site %q, gateway %q", shown(string(h.Site)), shown(string(h.Gateway)))
 	}
-	if !certifies(leaf, s.site, h.ConnectionPoint) {
+	if !siteca.Certifies(leaf, s.site, h.ConnectionPoint) {
 		return causeway.Refuse(causeway.CodeForbidden, "certificate %q is not for connection point %q of this site", shown(leaf.Subject.String()), shown(string(h.ConnectionPoint)))
 	}
 	cp, listed := snap.connectionPoint(h.ConnectionPoint)
@@ -210,10 +209,4 @@ func (snap *snapshot) verifyPeer(peer []*x509.Certificate, now time.Time) (*x509
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: snap.siteCAs, Intermediates: between, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	return leaf, err
-}
-
-// certifies reports whether the certificate names this connection point of this site, as the site's CA writes it.
-func certifies(leaf *x509.Certificate, site causeway.SiteID, id causeway.ConnectionPointID) bool {
-	want := siteca.ConnectionPointURI(site, id).String()
-	return slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == want })
 }

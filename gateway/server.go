@@ -321,6 +321,9 @@ func (s *Server) maintain(ctx context.Context) {
 		case <-minute.C:
 			s.devices.sweep()
 			s.sources.sweep()
+			if snap := s.snapshot.Load(); snap != nil { // the certificate may be another now
+				s.certificates.warnOfName(snap.doc.ServiceName, s.log)
+			}
 		}
 	}
 }

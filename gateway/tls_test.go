@@ -266,6 +266,19 @@ func TestServiceCertificateIsReplacedWithoutADroppedConnection(t *testing.T) {
 	serves(first)
 }
 
+func TestServiceCertificateOfAnotherNameIsToldOnce(t *testing.T) {
+	in := run(t)
+	if got := in.logs.String(); strings.Contains(got, "not for the service's name") {
+		t.Errorf("the right one is told: %s", got)
+	}
+	for range 2 {
+		in.apply(func(d *signed.GatewayDocument) { d.ServiceName = "other.test" })
+	}
+	if got := strings.Count(in.logs.String(), "not for the service's name"); got != 1 {
+		t.Errorf("told %d times, want once", got)
+	}
+}
+
 func TestExpiringServiceCertificateWarnsOncePerStage(t *testing.T) {
 	in := prepare(t)
 	leaf := in.certificates.Leaf()

@@ -22,6 +22,7 @@ import (
 	"math/big"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/causeway-gateway/causeway"
@@ -105,6 +106,12 @@ func (a *Authority) CertPEM() []byte { return certPEM(a.Certificate) }
 // ConnectionPointURI is the name in a connection point's certificate that ties it to one site.
 func ConnectionPointURI(site causeway.SiteID, id causeway.ConnectionPointID) *url.URL {
 	return &url.URL{Scheme: "urn", Opaque: fmt.Sprintf("causeway:connection-point:%s:%s", url.PathEscape(string(site)), url.PathEscape(string(id)))}
+}
+
+// Certifies reports whether a certificate names this connection point of this site. Who signed it is another question.
+func Certifies(cert *x509.Certificate, site causeway.SiteID, id causeway.ConnectionPointID) bool {
+	want := ConnectionPointURI(site, id).String()
+	return slices.ContainsFunc(cert.URIs, func(u *url.URL) bool { return u.String() == want })
 }
 
 // IssueConnectionPoint issues a client certificate for a connection point of a site.

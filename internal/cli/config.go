@@ -63,6 +63,21 @@ func checkSiteKey(path, text string) error {
 	return nil
 }
 
+// checkFile tells where a file is named that is not there. One that is not named is told by required.
+func checkFile(path, field, name string) error {
+	if name == "" {
+		return nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return causeway.WithHint(misuse{fmt.Errorf("%s: %w", fieldOf(path, field), err)}, "name a file that is there; a path is relative to the folder of this configuration")
+	case info.IsDir():
+		return causeway.WithHint(misuse{fmt.Errorf("%s: %s is a folder", fieldOf(path, field), name)}, "name the file in it")
+	}
+	return nil
+}
+
 // beside makes a path of a configuration file absolute: it is meant relative to the file's folder.
 func beside(config, path string) string {
 	if path == "" || filepath.IsAbs(path) {

@@ -3,8 +3,11 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/connpoint"
 	"github.com/causeway-gateway/causeway/signed"
+	"github.com/causeway-gateway/causeway/siteca"
 )
 
 // connectionPointConfig is the configuration file of a connection point. The documents of the site say the rest.
@@ -134,7 +138,27 @@ func (c *connectionPointConfig) check(path string) error {
 	for _, p := range []*string{&c.CertificateFile, &c.KeyFile, &c.DocumentsDir} {
 		*p = beside(path, *p)
 	}
+	errs = append(errs, c.checkOwner(path))
 	return errors.Join(append(errs, c.Role.check(path))...)
+}
+
+// checkOwner compares the id with the certificate, as every gateway will. A certificate that is not there yet, or cannot
+// be read, is waited for.
+func (c *connectionPointConfig) checkOwner(path string) error {
+	text, err := os.ReadFile(c.CertificateFile)
+	if err != nil {
+		return nil
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || siteca.Certifies(cert, c.Site, c.ID) {
+		return nil
+	}
+	return causeway.WithHint(misuse{fmt.Errorf("%s: the certificate in %s is not that of connection point %s of site %s", fieldOf(path, "id"), c.CertificateFile, c.ID, c.Site)},
+		"export the folder again, and change neither site nor id in it")
 }
 
 func (c *connectionPointConfig) agent(log *roleLog) (*connpoint.Agent, error) {

@@ -70,7 +70,7 @@ func (r *roleProcess) runGateway(ctx context.Context) error {
 	if err := readConfig(r.config, &cfg); err != nil {
 		return err
 	}
-	if err := cfg.check(r.config); err != nil {
+	if err := errors.Join(cfg.check(r.config), cfg.checkFiles(r.config)); err != nil {
 		return err
 	}
 	cfg.MemoryBudget = cmp.Or(r.budget, cfg.MemoryBudget)
@@ -145,6 +145,11 @@ func (c *gatewayConfig) check(path string) error {
 		*p = beside(path, *p)
 	}
 	return errors.Join(append(errs, c.Role.check(path))...)
+}
+
+// checkFiles tells which files are missing, after check.
+func (c *gatewayConfig) checkFiles(path string) error {
+	return errors.Join(checkFile(path, "certificate_file", c.CertificateFile), checkFile(path, "key_file", c.KeyFile))
 }
 
 func (c *gatewayConfig) server(s *gatewaySockets, log *roleLog) (*gateway.Server, error) {

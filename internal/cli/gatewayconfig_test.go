@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/signed"
+	"github.com/causeway-gateway/causeway/siteca"
 )
 
 func TestBadGatewaySettingsAreNamed(t *testing.T) {
@@ -40,6 +42,64 @@ func TestBadGatewaySettingsAreNamed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), tt.want) ||
 			!strings.Contains(causeway.Hint(err), tt.hint) || !errors.Is(err, causeway.ErrUsage) {
 			t.Errorf("%s: %v, hint %q", tt.line, err, causeway.Hint(err))
+		}
+	}
+}
+
+func TestFilesOfAGatewayThatAreNotThereAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	text := "site: s\nsite_key: " + signed.PublicKey{1}.String() + "\ngateway: g\ninstance: i\ncertificate_file: nix.crt\nkey_file: " + dir + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var c gatewayConfig
+	if err := readConfig(path, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.check(path); err != nil {
+		t.Fatal(err)
+	}
+	err := c.checkFiles(path)
+	if err == nil || !strings.Contains(err.Error(), "line 5, certificate_file: stat "+filepath.Join(dir, "nix.crt")) ||
+		!strings.Contains(err.Error(), "line 6, key_file: "+dir+" is a folder") || !errors.Is(err, causeway.ErrUsage) {
+		t.Errorf("checkFiles = %v", err)
+	}
+}
+
+// What no gateway would believe is told before one is asked.
+func TestAConnectionPointWithTheCertificateOfAnotherIsNamed(t *testing.T) {
+	ca, err := siteca.New("Causeway test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued, err := ca.IssueConnectionPoint("s", "cp-1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	for _, tt := range []struct {
+		site, id, certificate string
+		want                  bool
+	}{
+		{"s", "cp-1", string(issued.CertPEM), false},
+		{"s", "cp-9", string(issued.CertPEM), true},
+		{"other", "cp-1", string(issued.CertPEM), true},
+		{"s", "cp-9", "not yet written", false},
+	} {
+		text := "site: " + tt.site + "\nsite_key: " + signed.PublicKey{1}.String() + "\nid: " + tt.id + "\nconnection_id: c\ncertificate_file: c.crt\nkey_file: c.key\ndocuments_dir: d\n"
+		err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "c.crt"), []byte(tt.certificate), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c connectionPointConfig
+		if err := readConfig(path, &c); err != nil {
+			t.Fatal(err)
+		}
+		err = c.check(path)
+		if told := err != nil && strings.Contains(err.Error(), "line 3, id: the certificate in "); told != tt.want || (err != nil) != tt.want {
+			t.Errorf("%s of %s: check = %v", tt.id, tt.site, err)
 		}
 	}
 }
