@@ -237,7 +237,7 @@ func (l *link) readWelcome(ctx context.Context, timeout time.Duration) (Welcome,
 			if len(buf.b) < 2 {
 				return Welcome{}, violation("refusal of %d bytes", len(buf.b))
 			}
-			return Welcome{}, &causeway.Refusal{Code: causeway.Code(binary.BigEndian.Uint16(buf.b)), Reason: "gateway refused the connection point"}
+			return Welcome{}, refusal(causeway.Code(binary.BigEndian.Uint16(buf.b)))
 		default:
 			putBuffer(buf)
 			if fh.typ < frameOptional {
@@ -245,6 +245,15 @@ func (l *link) readWelcome(ctx context.Context, timeout time.Duration) (Welcome,
 			}
 		}
 	}
+}
+
+// refusal is what a connection point says of a gateway's no. The gateway tells a stranger no reason, but its log does.
+func refusal(code causeway.Code) error {
+	err := &causeway.Refusal{Code: code, Reason: "gateway refused the connection point"}
+	if code != causeway.CodeForbidden {
+		return err
+	}
+	return causeway.WithHint(err, "the gateway's log has the reason; if id, connection_id or certificate were changed here, export the folder again")
 }
 
 // refused reports whether a connection point was told no, as opposed to not reached.

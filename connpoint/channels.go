@@ -319,11 +319,7 @@ func (s *slotSet) logUp(t channel.Transport, log *slog.Logger) {
 		log.Info("channel up", attrs...)
 		return
 	}
-	var why []string
-	for _, f := range failures {
-		why = append(why, string(f.Transport)+": "+f.Error)
-	}
-	attrs = append(attrs, "better_failed", strings.ReplaceAll(strings.Join(why, "; "), "\n", ", "),
+	attrs = append(attrs, "better_failed", Causes(failures),
 		"hint", cmp.Or(Hints(failures), "let this host reach the better one; it is tried again by itself"))
 	log.Warn("channel up by a lesser transport", attrs...)
 }

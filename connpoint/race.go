@@ -119,11 +119,28 @@ func (s *slotSet) won(t channel.Transport, waiting map[channel.Transport]time.Ti
 type failures []attempt
 
 func (f failures) Error() string {
-	said := make([]string, len(f))
-	for i, a := range f {
-		said[i] = fmt.Sprintf("%s: %s", a.transport, strings.ReplaceAll(a.err.Error(), "\n", ", "))
+	var said []TransportFailure
+	for _, a := range f {
+		said = append(said, TransportFailure{Transport: a.transport, Error: a.err.Error()})
 	}
-	return strings.Join(said, "; ")
+	return Causes(said)
+}
+
+// Causes is why transports failed, as one line. What several failed for stands there once.
+func Causes(failed []TransportFailure) string {
+	var causes []string
+	whose := make(map[string][]string)
+	for _, f := range failed {
+		cause := strings.Join(strings.Fields(strings.ReplaceAll(f.Error, "\n", ", ")), " ")
+		if whose[cause] == nil {
+			causes = append(causes, cause)
+		}
+		whose[cause] = append(whose[cause], strings.TrimSpace(string(f.Transport)+" "+f.Address))
+	}
+	for i, cause := range causes {
+		causes[i] = strings.Join(whose[cause], ", ") + ": " + cause
+	}
+	return strings.Join(causes, "; ")
 }
 
 func (f failures) Unwrap() []error {

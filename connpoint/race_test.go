@@ -255,9 +255,9 @@ func TestHintsSayWhichTransportTheyAreFor(t *testing.T) {
 			order      []channel.Transport
 			said, hint string
 		}{
-			{channel.Transports, "slot-port: 403, closed; single-port: 502; websocket: 502", "slot-port: open the port; single-port, websocket: start the gateway"},
+			{channel.Transports, "slot-port: 403, closed; single-port, websocket: 502", "slot-port: open the port; single-port, websocket: start the gateway"},
 			{[]channel.Transport{channel.SlotPort}, "slot-port: 403, closed", "open the port"},
-			{[]channel.Transport{channel.WebSocket, channel.SinglePort}, "websocket: 502; single-port: 502", "start the gateway"},
+			{[]channel.Transport{channel.WebSocket, channel.SinglePort}, "websocket, single-port: 502", "start the gateway"},
 		} {
 			_, err := s.race(t.Context(), tt.order, 0)
 			if err == nil || err.Error() != tt.said || causeway.Hint(err) != tt.hint {

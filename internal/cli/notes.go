@@ -34,10 +34,6 @@ func transportNotes(id causeway.ConnectionPointID, st connpoint.Status) (notes [
 		if len(c.Better) == 0 {
 			continue
 		}
-		var why []string
-		for _, f := range c.Better {
-			why = append(why, fmt.Sprintf("%s %s: %s", f.Transport, f.Address, strings.Join(strings.Fields(f.Error), " ")))
-		}
 		hint := connpoint.Hints(c.Better)
 		if hint != "" {
 			hint = " (" + hint + ")"
@@ -46,7 +42,7 @@ func transportNotes(id causeway.ConnectionPointID, st connpoint.Status) (notes [
 		if c.Transport != "" {
 			way = "reaches slot %d by " + string(c.Transport)
 		}
-		notes = append(notes, fmt.Sprintf("connection point %s "+way+", because %s%s", id, c.Slot, strings.Join(why, "; "), hint))
+		notes = append(notes, fmt.Sprintf("connection point %s "+way+", because %s%s", id, c.Slot, connpoint.Causes(c.Better), hint))
 	}
 	return notes
 }

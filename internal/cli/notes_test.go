@@ -25,15 +25,15 @@ func TestTooManyInstancesAreNoted(t *testing.T) {
 }
 
 func TestLesserTransportsAreNoted(t *testing.T) {
-	better := []connpoint.TransportFailure{{Transport: channel.SlotPort, Address: "gw.test:10124", Error: "i/o\ntimeout", Hint: "open the port"}}
+	better := []connpoint.TransportFailure{{Transport: channel.SlotPort, Address: "gw.test:10124", Error: "no answer\nno route", Hint: "open the port"}}
 	notes := transportNotes("cp-1", connpoint.Status{Channels: []connpoint.ChannelStatus{
 		{Slot: 0, Transport: channel.SlotPort},
 		{Slot: 1, Transport: channel.WebSocket, Better: better},
 		{Slot: 2, Better: better},
 	}})
 	want := []string{
-		"connection point cp-1 reaches slot 1 by websocket, because slot-port gw.test:10124: i/o timeout (open the port)",
-		"connection point cp-1 does not reach slot 2, because slot-port gw.test:10124: i/o timeout (open the port)",
+		"connection point cp-1 reaches slot 1 by websocket, because slot-port gw.test:10124: no answer, no route (open the port)",
+		"connection point cp-1 does not reach slot 2, because slot-port gw.test:10124: no answer, no route (open the port)",
 	}
 	if len(notes) != 2 || notes[0] != want[0] || notes[1] != want[1] {
 		t.Errorf("notes %q, want %q", notes, want)

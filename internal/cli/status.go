@@ -147,10 +147,10 @@ func channelTable(w io.Writer, channels []console.ChannelStatus) error {
 // cellRunes is how wide an error may be in a table. A note says all of it, and so does -o json.
 const cellRunes = 48
 
-// shortened cuts what is too wide for a table.
+// shortened cuts what is too wide for a table. What was wrong stands at the end of an error, and who says so before it.
 func shortened(text string) string {
 	if runes := []rune(text); len(runes) > cellRunes {
-		return string(runes[:cellRunes-1]) + "…"
+		return "…" + string(runes[len(runes)-cellRunes+1:])
 	}
 	return text
 }

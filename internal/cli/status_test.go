@@ -16,14 +16,14 @@ func TestChannelsAreShown(t *testing.T) {
 	}
 	err := channelTable(&b, []console.ChannelStatus{
 		{ConnectionPoint: "cp-1", Slot: 3, State: "Connected", Transport: "websocket", Connected: 2, Wanted: 2, RoundTrip: 1234567 * time.Nanosecond, Streams: 7},
-		{ConnectionPoint: "cp-1", Slot: 4, State: "Connected", Transport: "slot-port", Proxy: "http://proxy.test:3128", Connected: 1, Wanted: 2, LastError: strings.Repeat("ä", 49)},
+		{ConnectionPoint: "cp-1", Slot: 4, State: "Connected", Transport: "slot-port", Proxy: "http://proxy.test:3128", Connected: 1, Wanted: 2, LastError: "slot-port: " + strings.Repeat("ä", 40) + " refused"},
 		{ConnectionPoint: "cp-2", Slot: 15, State: "Disconnected", Wanted: 2, LastError: "dial\ntcp: \x1b[31mrefused"},
 		{ConnectionPoint: "cp-3", State: "\x1b]0;owned\a\nUp", Transport: "\x1b[8m\tslot-port", Connected: 1, Wanted: 2},
 		{ConnectionPoint: "cp-4", State: unknownState},
 	})
 	want := `CHANNEL          STATE          CONNECTIONS  ROUND TRIP  STREAMS  TRANSPORT                             LAST ERROR
 cp-1 to slot 3   Connected      2 of 2       1.23ms      7        websocket                             -
-cp-1 to slot 4   Connected      1 of 2       0s          0        slot-port via http://proxy.test:3128  äääääääääääääääääääääääääääääääääääääääääääääää…
+cp-1 to slot 4   Connected      1 of 2       0s          0        slot-port via http://proxy.test:3128  …äääääääääääääääääääääääääääääääääääääää refused
 cp-2 to slot 15  Disconnected   0 of 2       -           0        -                                     dial tcp: ?[31mrefused
 cp-3 to slot 0   ?]0;owned? Up  1 of 2       0s          0        ?[8m slot-port                        -
 cp-4 to slot 0   Unknown        -            -           0        -                                     -
