@@ -29,6 +29,7 @@ import (
 	"github.com/causeway-gateway/causeway"
 	"github.com/causeway-gateway/causeway/channel"
 	"github.com/causeway-gateway/causeway/identity"
+	"github.com/causeway-gateway/causeway/internal/durable"
 	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
 )
@@ -93,7 +94,7 @@ func (s *site) publish() {
 
 func (s *site) write(kind string, raw []byte) {
 	s.t.Helper()
-	if err := signed.WriteFile(filepath.Join(s.dir, kind+".json"), raw); err != nil {
+	if err := durable.WriteFile(filepath.Join(s.dir, kind+".json"), raw); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/causeway-gateway/causeway/internal/durable"
 )
 
 // A Store holds the last good document of each kind, in memory and in a folder:
@@ -40,7 +42,7 @@ func OpenStore(dir string, root PublicKey) (s *Store, problems []error, err erro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	if err := removeTemps(dir); err != nil {
+	if err := durable.RemoveTemps(dir); err != nil {
 		// A role may only read the folder that its site writes.
 		problems = append(problems, err)
 	}
@@ -134,7 +136,7 @@ func (s *Store) putKeyLocked(raw []byte) (Header, error) {
 		return b.header(), err
 	}
 	if s.dir != "" {
-		if err := WriteFile(s.keyPath(len(s.keys.keys)), raw); err != nil {
+		if err := durable.WriteFile(s.keyPath(len(s.keys.keys)), raw); err != nil {
 			return Header{}, err
 		}
 	}
@@ -148,11 +150,11 @@ func (s *Store) writeLocked(kind string, raw []byte) error {
 		return nil
 	}
 	if old := s.held[kind].raw; old != nil {
-		if err := WriteFile(s.path(kind)+previousSuffix, old); err != nil {
+		if err := durable.WriteFile(s.path(kind)+previousSuffix, old); err != nil {
 			return err
 		}
 	}
-	return WriteFile(s.path(kind), raw)
+	return durable.WriteFile(s.path(kind), raw)
 }
 
 // Reload reads the folder again and takes over what is newer. It returns the kinds that changed, site-key among

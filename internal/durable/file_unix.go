@@ -1,6 +1,6 @@
 //go:build unix
 
-package signed
+package durable
 
 import (
 	"fmt"
@@ -24,8 +24,8 @@ func ownLike(f *os.File, dir string) error {
 	return f.Chown(int(st.Uid), int(st.Gid))
 }
 
-// syncDir makes a rename in dir last through a power cut.
-func syncDir(dir string) error {
+// SyncDir makes a rename in dir last through a power cut.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
