@@ -84,7 +84,7 @@ func (s *Store) servers(ctx context.Context, tx *sql.Tx) ([]Server, error) {
 			return nil, fmt.Errorf("server %s: %w", name, err)
 		}
 		if key != nil {
-			text, err := s.sealer.open("server/"+name, key)
+			text, err := s.sealer.Open("server/"+name, key)
 			if err != nil {
 				return nil, err
 			}
@@ -160,7 +160,7 @@ func (s *Store) putServer(ctx context.Context, tx *sql.Tx, v Server) error {
 	}
 	var key []byte
 	if v.ClientKey != "" {
-		key = s.sealer.seal("server/"+string(v.Name), []byte(v.ClientKey))
+		key = s.sealer.Seal("server/"+string(v.Name), []byte(v.ClientKey))
 	}
 	_, err = tx.ExecContext(ctx, "INSERT INTO server (name, body, client_key) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body, client_key = excluded.client_key",
 		string(v.Name), string(body), key)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/seal"
 	"github.com/causeway-gateway/causeway/policy"
 	"github.com/causeway-gateway/causeway/signed"
 )
@@ -67,7 +68,7 @@ func TestStoreIsUselessWithoutItsSealingKey(t *testing.T) {
 	if _, err := Open(t.Context(), dir, nil); err == nil || causeway.Hint(err) == "" {
 		t.Errorf("missing key: %v, want an error with a hint", err)
 	}
-	if err := os.WriteFile(key, bytes.Repeat([]byte{7}, sealKeyBytes), 0o600); err != nil {
+	if err := os.WriteFile(key, bytes.Repeat([]byte{7}, seal.KeyBytes), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(t.Context(), dir, nil); err == nil || causeway.Hint(err) == "" {

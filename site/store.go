@@ -16,6 +16,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/causeway-gateway/causeway"
+	"github.com/causeway-gateway/causeway/internal/seal"
 	"github.com/causeway-gateway/causeway/signed"
 	"github.com/causeway-gateway/causeway/siteca"
 )
@@ -30,7 +31,7 @@ const (
 type Store struct {
 	dir    string
 	db     *sql.DB
-	sealer *sealer
+	sealer *seal.Sealer
 	now    func() time.Time
 
 	id        causeway.SiteID
@@ -52,7 +53,7 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 	if err != nil && !fresh {
 		return nil, fmt.Errorf("site store: %w", err)
 	}
-	sealer, err := openSealer(filepath.Join(dir, sealKeyFile), fresh)
+	sealer, err := seal.Open(filepath.Join(dir, sealKeyFile), fresh)
 	if err != nil {
 		return nil, fmt.Errorf("site store: %w", err)
 	}
@@ -283,12 +284,12 @@ func (s *Store) secret(ctx context.Context, tx *sql.Tx, name string) ([]byte, er
 	if err := tx.QueryRowContext(ctx, "SELECT sealed FROM secret WHERE name = ?", name).Scan(&sealed); err != nil {
 		return nil, fmt.Errorf("secret %q: %w", name, err)
 	}
-	return s.sealer.open("secret/"+name, sealed)
+	return s.sealer.Open("secret/"+name, sealed)
 }
 
 func (s *Store) putSecret(ctx context.Context, tx *sql.Tx, name string, text []byte) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO secret (name, sealed) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
-		name, s.sealer.seal("secret/"+name, text))
+		name, s.sealer.Seal("secret/"+name, text))
 	return err
 }
 
