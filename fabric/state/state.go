@@ -1,7 +1,7 @@
 // Package state keeps what the fabric knows in one SQLite file: JSON values by bucket and key.
 //
-//	Open ─► Store ─ Update(func(tx)) durable when it returns, all of it or nothing
-//	               └ View(func(tx))  one moment, whatever is written meanwhile
+//	Open ─► Store ─ Update(ctx, func(tx))  durable when it returns, all of it or nothing
+//	               └ View(ctx, func(tx))    one moment, whatever is written meanwhile
 //
 // Keys are ordered by their bytes. Secrets are sealed (PutSealed) with a key in a file beside it.
 package state
@@ -41,7 +41,7 @@ type Store struct {
 
 // Open opens the store in dir, and makes it when there is none. dir must exist and be owner-only. One process at a time
 // may have a store open; its owner sees to it.
-func Open(dir string) (*Store, error) {
+func Open(ctx context.Context, dir string) (*Store, error) {
 	path := filepath.Join(dir, databaseFile)
 	_, err := os.Stat(path)
 	fresh := errors.Is(err, os.ErrNotExist)
@@ -62,7 +62,7 @@ func Open(dir string) (*Store, error) {
 	}
 	s := &Store{sealer: sealer}
 	if s.write, err = openDatabase(path, "_txlock=immediate", 1); err == nil {
-		err = s.prepare()
+		err = s.prepare(ctx)
 	}
 	if err == nil {
 		s.read, err = openDatabase(path, "_txlock=deferred&_pragma=query_only(1)", 4)
@@ -91,9 +91,9 @@ func openDatabase(path, options string, connections int) (*sql.DB, error) {
 }
 
 // prepare makes the table of a new file, and refuses one that a later version wrote.
-func (s *Store) prepare() error {
+func (s *Store) prepare(ctx context.Context) error {
 	var version int
-	if err := s.write.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+	if err := s.write.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
 	switch {
@@ -102,7 +102,7 @@ func (s *Store) prepare() error {
 	case version == format:
 		return nil
 	}
-	_, err := s.write.Exec(`BEGIN IMMEDIATE;
+	_, err := s.write.ExecContext(ctx, `BEGIN IMMEDIATE;
 CREATE TABLE entry (bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 1;
 COMMIT`)
@@ -120,19 +120,20 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Update changes the store by f. When it returns nil, all of it is on disk; when f or the disk fails, none is. Updates
+// Update changes the store by f. When it returns nil, all of it is on disk; when f or the disk fails, or ctx ends before,
+// none is. Updates
 // take turns, so f must not wait for anything, nor call Update.
-func (s *Store) Update(f func(tx *Tx) error) error {
+func (s *Store) Update(ctx context.Context, f func(tx *Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.with(s.write, f)
+	return s.with(ctx, s.write, f)
 }
 
 // View reads the store as it is at one moment.
-func (s *Store) View(f func(tx *Tx) error) error { return s.with(s.read, f) }
+func (s *Store) View(ctx context.Context, f func(tx *Tx) error) error { return s.with(ctx, s.read, f) }
 
-func (s *Store) with(db *sql.DB, f func(tx *Tx) error) error {
-	t, err := db.BeginTx(context.Background(), nil)
+func (s *Store) with(ctx context.Context, db *sql.DB, f func(tx *Tx) error) error {
+	t, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("fabric state: %w", err)
 	}
@@ -142,7 +143,7 @@ func (s *Store) with(db *sql.DB, f func(tx *Tx) error) error {
 			_ = t.Rollback()
 		}
 	}()
-	if err := f(&Tx{t, s}); err != nil {
+	if err := f(&Tx{ctx, t, s}); err != nil {
 		return err
 	}
 	if err := t.Commit(); err != nil {
@@ -154,6 +155,7 @@ func (s *Store) with(db *sql.DB, f func(tx *Tx) error) error {
 
 // A Tx is a view of the store, or a change that is being made. It ends with the function that got it.
 type Tx struct {
+	ctx   context.Context // of the Update or View
 	tx    *sql.Tx
 	store *Store
 }
@@ -171,7 +173,7 @@ func (t *Tx) Get(bucket, key string, into any) (ok bool, err error) {
 }
 
 func (t *Tx) raw(bucket, key string) (value []byte, ok bool, err error) {
-	err = t.tx.QueryRow("SELECT value FROM entry WHERE bucket = ? AND key = ?", bucket, key).Scan(&value)
+	err = t.tx.QueryRowContext(t.ctx, "SELECT value FROM entry WHERE bucket = ? AND key = ?", bucket, key).Scan(&value)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, false, nil
@@ -191,7 +193,7 @@ func (t *Tx) Put(bucket, key string, value any) error {
 }
 
 func (t *Tx) putRaw(bucket, key string, raw []byte) error {
-	_, err := t.tx.Exec("INSERT INTO entry (bucket, key, value) VALUES (?, ?, ?) ON CONFLICT (bucket, key) DO UPDATE SET value = excluded.value", bucket, key, raw)
+	_, err := t.tx.ExecContext(t.ctx, "INSERT INTO entry (bucket, key, value) VALUES (?, ?, ?) ON CONFLICT (bucket, key) DO UPDATE SET value = excluded.value", bucket, key, raw)
 	if err != nil {
 		return fmt.Errorf("fabric state: %s/%s: %w", bucket, key, err)
 	}
@@ -218,7 +220,7 @@ func place(bucket, key string) string { return bucket + "/" + key }
 
 // Delete removes a value. It reports whether there was one.
 func (t *Tx) Delete(bucket, key string) (was bool, err error) {
-	result, err := t.tx.Exec("DELETE FROM entry WHERE bucket = ? AND key = ?", bucket, key)
+	result, err := t.tx.ExecContext(t.ctx, "DELETE FROM entry WHERE bucket = ? AND key = ?", bucket, key)
 	if err != nil {
 		return false, fmt.Errorf("fabric state: %s/%s: %w", bucket, key, err)
 	}
@@ -228,7 +230,7 @@ func (t *Tx) Delete(bucket, key string) (was bool, err error) {
 
 // DeletePrefix removes all values whose keys begin with prefix.
 func (t *Tx) DeletePrefix(bucket, prefix string) error {
-	_, err := t.tx.Exec("DELETE FROM entry WHERE bucket = ? AND key >= ? AND substr(key, 1, ?) = ?", bucket, prefix, len([]rune(prefix)), prefix)
+	_, err := t.tx.ExecContext(t.ctx, "DELETE FROM entry WHERE bucket = ? AND key >= ? AND substr(key, 1, ?) = ?", bucket, prefix, len([]rune(prefix)), prefix)
 	if err != nil {
 		return fmt.Errorf("fabric state: %s/%s: %w", bucket, prefix, err)
 	}
@@ -273,7 +275,7 @@ func (t *Tx) page(bucket, least string, inclusive bool) (page []Entry, err error
 	if inclusive {
 		query = "SELECT key, value FROM entry WHERE bucket = ? AND key >= ? ORDER BY key LIMIT ?"
 	}
-	rows, err := t.tx.Query(query, bucket, least, pageEntries)
+	rows, err := t.tx.QueryContext(t.ctx, query, bucket, least, pageEntries)
 	if err != nil {
 		return nil, fmt.Errorf("fabric state: %s: %w", bucket, err)
 	}

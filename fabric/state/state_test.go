@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir)
+	s, err := Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,24 +28,24 @@ func open(t *testing.T, dir string) *Store {
 func TestValuesStayAndFailuresLeaveNothing(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	if err := s.Update(func(tx *Tx) error { return tx.Put("b", "k", map[string]int{"n": 1}) }); err != nil {
+	if err := s.Update(t.Context(), func(tx *Tx) error { return tx.Put("b", "k", map[string]int{"n": 1}) }); err != nil {
 		t.Fatal(err)
 	}
 	why := errors.New("no")
-	if err := s.Update(func(tx *Tx) error {
+	if err := s.Update(t.Context(), func(tx *Tx) error {
 		return errors.Join(tx.Put("b", "k", 2), tx.Put("b", "other", 3), why)
 	}); !errors.Is(err, why) {
 		t.Errorf("Update = %v", err)
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_ = s.Update(func(tx *Tx) error { _ = tx.Put("b", "panic", 1); panic("x") })
+		_ = s.Update(t.Context(), func(tx *Tx) error { _ = tx.Put("b", "panic", 1); panic("x") })
 	}()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, dir)
-	err := s.View(func(tx *Tx) error {
+	err := s.View(t.Context(), func(tx *Tx) error {
 		var v map[string]int
 		if ok, err := tx.Get("b", "k", &v); !ok || err != nil || v["n"] != 1 {
 			t.Errorf("Get = %v, %v, %v", v, ok, err)
@@ -65,18 +65,18 @@ func TestValuesStayAndFailuresLeaveNothing(t *testing.T) {
 func TestSecretsAreSealedForTheirPlace(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	err := s.Update(func(tx *Tx) error { return tx.PutSealed("b", "k", []byte("very secret")) })
+	err := s.Update(t.Context(), func(tx *Tx) error { return tx.PutSealed("b", "k", []byte("very secret")) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.Update(func(tx *Tx) error {
+	err = s.Update(t.Context(), func(tx *Tx) error {
 		raw, _, err := tx.raw("b", "k")
 		return errors.Join(err, tx.putRaw("b", "moved", raw))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = s.View(func(tx *Tx) error {
+	_ = s.View(t.Context(), func(tx *Tx) error {
 		if got, ok, err := tx.GetSealed("b", "k"); !ok || err != nil || string(got) != "very secret" {
 			t.Errorf("GetSealed = %q, %v, %v", got, ok, err)
 		}
@@ -102,7 +102,7 @@ func TestSecretsAreSealedForTheirPlace(t *testing.T) {
 func TestScansAreInOrderAndPaged(t *testing.T) {
 	s := open(t, t.TempDir())
 	const n = 3*pageEntries + 1
-	err := s.Update(func(tx *Tx) error {
+	err := s.Update(t.Context(), func(tx *Tx) error {
 		for i := range n {
 			if err := tx.Put("b", fmt.Sprintf("a/%05d", i), i); err != nil {
 				return err
@@ -122,7 +122,7 @@ func TestScansAreInOrderAndPaged(t *testing.T) {
 		}
 		return keys
 	}
-	err = s.Update(func(tx *Tx) error {
+	err = s.Update(t.Context(), func(tx *Tx) error {
 		if got := scan(tx, "a/", ""); len(got) != n || got[0] != "a/00000" || got[n-1] != fmt.Sprintf("a/%05d", n-1) {
 			t.Errorf("%d keys", len(got))
 		}
@@ -162,7 +162,7 @@ func TestManyMayUseItAtOnce(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 20 {
-				err := s.Update(func(tx *Tx) error {
+				err := s.Update(t.Context(), func(tx *Tx) error {
 					var n int
 					_, err := tx.Get("b", "n", &n)
 					return errors.Join(err, tx.Put("b", "n", n+1))
@@ -170,14 +170,14 @@ func TestManyMayUseItAtOnce(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				if err := s.View(func(tx *Tx) error { var n int; _, err := tx.Get("b", "n", &n); return err }); err != nil {
+				if err := s.View(t.Context(), func(tx *Tx) error { var n int; _, err := tx.Get("b", "n", &n); return err }); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	_ = s.View(func(tx *Tx) error {
+	_ = s.View(t.Context(), func(tx *Tx) error {
 		var n int
 		if _, _ = tx.Get("b", "n", &n); n != 160 {
 			t.Errorf("n = %d, want 160", n)
@@ -193,13 +193,13 @@ func TestALaterFormatIsNotOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "later version") {
+	if _, err := Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "later version") {
 		t.Errorf("Open = %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, databaseFile), bytes.Repeat([]byte("x"), 8192), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir); err == nil {
+	if _, err := Open(t.Context(), dir); err == nil {
 		t.Error("a file of something else opens")
 	}
 }
