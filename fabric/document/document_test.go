@@ -61,8 +61,23 @@ func TestValuesAreEqualWhateverTheirOrder(t *testing.T) {
 	} {
 		a, _ := Parse([]byte(tt.a))
 		b, _ := Parse([]byte(tt.b))
-		if Equal(a, b) != tt.want || Equal(b, a) != tt.want {
+		if Equal(a, b) != tt.want || Equal(b, a) != tt.want || (Key(a) == Key(b)) != tt.want {
 			t.Errorf("Equal(%s, %s) is not %v", tt.a, tt.b, tt.want)
+		}
+	}
+}
+
+func TestSizeStopsCounting(t *testing.T) {
+	big := strings.Repeat("x", 1000)
+	for _, tt := range []struct {
+		v    any
+		most int
+		want int
+	}{
+		{nil, 100, 8}, {big, 5000, 1008}, {big, 100, 100}, {[]any{big, big, big}, 5000, 3032}, {[]any{big, big, big}, 1500, 1500}, {NewObject("a", big, "b", big), 1200, 1200},
+	} {
+		if got := Size(tt.v, tt.most); got != tt.want {
+			t.Errorf("Size of %.20q up to %d is %d, want %d", Text(tt.v), tt.most, got, tt.want)
 		}
 	}
 }

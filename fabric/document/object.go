@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -206,6 +207,58 @@ func Equal(a, b any) bool {
 		}
 	}
 	return a == b
+}
+
+// Key returns a text that is the same for all values that are Equal, and for no others.
+func Key(v any) string { return string(appendKey(nil, v)) }
+
+func appendKey(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case float64:
+		if i := int64(v); float64(i) == v {
+			return strconv.AppendInt(b, i, 10)
+		}
+	case []any:
+		b = append(b, '[')
+		for i := range v {
+			b = append(appendKey(b, v[i]), ',')
+		}
+		return append(b, ']')
+	case *Object:
+		names := make([]string, 0, v.Len())
+		for name := range v.All() {
+			names = append(names, strings.ToLower(name))
+		}
+		slices.Sort(names)
+		b = append(b, '{')
+		for _, name := range names {
+			value, _ := v.Get(name)
+			b = append(appendKey(append(appendString(b, name), ':'), value), ',')
+		}
+		return append(b, '}')
+	}
+	return Append(b, v)
+}
+
+// Size returns about how many bytes v has as JSON, or most if it has more: it stops counting there.
+func Size(v any, most int) int {
+	n := 8
+	switch v := v.(type) {
+	case string:
+		n += len(v)
+	case []any:
+		for i := 0; i < len(v) && n < most; i++ {
+			n += Size(v[i], most-n)
+		}
+	case *Object:
+		for name, value := range v.All() {
+			if n += len(name) + 4; n >= most {
+				break
+			}
+			n += Size(value, most-n)
+		}
+	}
+	return min(n, most)
 }
 
 // Append appends v as compact JSON.
