@@ -447,10 +447,9 @@ func (l *link) dispatch(h frameHeader, buf *buffer, handle func(frameHeader, *bu
 // this process stood still itself does not count (a machine that was suspended, or had no time for it): what the other side said
 // meanwhile still waits to be read.
 func (l *link) keepAlive() {
+	defer l.watchSilence()()
 	due := time.NewTicker(l.pingEvery)
 	defer due.Stop()
-	dead := time.NewTimer(l.deadAfter)
-	defer dead.Stop()
 	if l.ping() != nil {
 		return
 	}
@@ -464,16 +463,31 @@ func (l *link) keepAlive() {
 			if l.ping() != nil {
 				return
 			}
-		case <-dead.C:
-			l.forgive(l.now() - asleep)
-			left := l.deadAfter - (l.now() - time.Duration(l.lastByte.Load()))
-			if left <= 0 {
-				l.fail(errDead)
-				return
-			}
-			dead.Reset(left)
 		}
 	}
+}
+
+// watchSilence ends the link when nothing was heard for deadAfter. It waits for nothing else: a ping can be held up for as
+// long again by the very line that is dead.
+func (l *link) watchSilence() (stop func()) {
+	var mu sync.Mutex // guards the fields below
+	var timer *time.Timer
+	wait, asleep := l.deadAfter, l.now()
+	look := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		l.forgive(l.now() - asleep - wait + l.pingEvery)
+		if wait = l.deadAfter - (l.now() - time.Duration(l.lastByte.Load())); wait <= 0 {
+			l.fail(errDead)
+			return
+		}
+		asleep = l.now()
+		timer.Reset(wait)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(wait, look)
+	return func() { timer.Stop() }
 }
 
 // forgive takes from the other side's silence what a wait that ends with the next ping at the latest took too long.

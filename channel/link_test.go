@@ -52,6 +52,28 @@ func TestSilenceCountsFromTheLastByte(t *testing.T) {
 	})
 }
 
+// A line that takes nothing any more holds up the next ping for as long as a write may take. The verdict does not wait
+// for that: it comes deadAfter after the last byte.
+func TestAPingThatIsHeldUpDelaysNoVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		defer b.Close()
+		const spoke = 300 * time.Millisecond
+		go func() { // takes the first ping, and not the second
+			frame := make([]byte, frameHeaderBytes+8)
+			_, _ = io.ReadFull(b, frame)
+			time.Sleep(spoke)
+			_, _ = b.Write(append(appendFrameHeader(nil, frameHeader{typ: frameOptional, length: 1}), 0))
+		}()
+		start := time.Now()
+		l := newLink(a, slog.New(slog.DiscardHandler), newBudget(0), 0, 0)
+		err := l.serve(t.Context(), func(frameHeader, *buffer) error { return nil })
+		if took := time.Since(start); !errors.Is(err, errDead) || took != spoke+DefaultDeadAfter {
+			t.Errorf("serve = %v after %v, want %v after %v", err, took, errDead, spoke+DefaultDeadAfter)
+		}
+	})
+}
+
 func TestPeerThatStopsReadingIsFoundDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
