@@ -126,7 +126,8 @@ func (f failures) Error() string {
 	return Causes(said)
 }
 
-// Causes is why transports failed, as one line. What several failed for stands there once.
+// Causes is why transports failed, as one line. What several failed for stands there once, and so does an address that the
+// cause names.
 func Causes(failed []TransportFailure) string {
 	var causes []string
 	whose := make(map[string][]string)
@@ -135,7 +136,11 @@ func Causes(failed []TransportFailure) string {
 		if whose[cause] == nil {
 			causes = append(causes, cause)
 		}
-		whose[cause] = append(whose[cause], strings.TrimSpace(string(f.Transport)+" "+f.Address))
+		who := string(f.Transport)
+		if f.Address != "" && !strings.Contains(cause, f.Address) {
+			who += " " + f.Address
+		}
+		whose[cause] = append(whose[cause], who)
 	}
 	for i, cause := range causes {
 		causes[i] = strings.Join(whose[cause], ", ") + ": " + cause

@@ -267,3 +267,15 @@ func TestHintsSayWhichTransportTheyAreFor(t *testing.T) {
 		s.owner.work.Wait()
 	})
 }
+
+func TestCausesNameAnAddressOnce(t *testing.T) {
+	got := Causes([]TransportFailure{
+		{Transport: channel.SlotPort, Address: "192.0.2.7:10124", Error: "no channel to 192.0.2.7:10124 within 3s"},
+		{Transport: channel.SinglePort, Address: "192.0.2.7:443", Error: "refused\nby the proxy"},
+		{Transport: channel.WebSocket, Address: "192.0.2.7:443", Error: "refused\nby the proxy"},
+	})
+	want := "slot-port: no channel to 192.0.2.7:10124 within 3s; single-port 192.0.2.7:443, websocket 192.0.2.7:443: refused, by the proxy"
+	if got != want {
+		t.Errorf("Causes =\n%s, want\n%s", got, want)
+	}
+}
