@@ -7,9 +7,12 @@ import (
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"math/big"
 	"strings"
 
 	"software.sslmate.com/src/go-pkcs12"
@@ -47,6 +50,7 @@ var (
 	errOtherKey   = errors.New("the private key does not belong to the first certificate")
 	errKeyKind    = errors.New("an RSA key of 2048, 3072 or 4096 bits, or an EC key on P-256, P-384 or P-521 is expected")
 	errChainLong  = errors.New("there are more certificates than a chain has")
+	errSlow       = fmt.Errorf("its key derivation has more than %d iterations", mostIterations)
 	errExportable = errors.New("a key that cannot be exported is not supported")
 )
 
@@ -70,6 +74,9 @@ func readPFX(value, password string) (i imported, err error) {
 	if err != nil {
 		return i, errNoContent
 	}
+	if slow(der, 0) {
+		return i, errSlow
+	}
 	key, leaf, chain, err := pkcs12.DecodeChain(der, password)
 	if err != nil {
 		return i, errNoContent
@@ -79,6 +86,32 @@ func readPFX(value, password string) (i imported, err error) {
 		return i, errNoKey
 	}
 	return imported{leaf, signer, chain}, nil
+}
+
+// mostIterations bounds the work that a PFX can ask for with every guess of its password, which is all of a processor's
+// time for years if whoever made it wants that. What others write has 2,048 to 600,000.
+const mostIterations = 1_000_000
+
+// slow looks for a number of iterations: an INTEGER behind the OCTET STRING of a salt (RFC 7292, 4; RFC 8018, A.2).
+func slow(der []byte, depth int) bool {
+	salted := false
+	for len(der) > 0 && depth < 32 {
+		var v asn1.RawValue
+		rest, err := asn1.Unmarshal(der, &v)
+		if err != nil {
+			return false
+		}
+		primitive := v.Class == asn1.ClassUniversal && !v.IsCompound
+		if primitive && v.Tag == asn1.TagInteger && salted && new(big.Int).SetBytes(v.Bytes).Cmp(big.NewInt(mostIterations)) > 0 {
+			return true
+		}
+		salted = primitive && v.Tag == asn1.TagOctetString
+		if (salted || v.IsCompound) && slow(v.Bytes, depth+1) {
+			return true
+		}
+		der = rest
+	}
+	return false
 }
 
 func readPEM(text []byte) (i imported, err error) {
