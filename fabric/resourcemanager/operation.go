@@ -1,0 +1,277 @@
+package resourcemanager
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/causeway-gateway/causeway/fabric/azure"
+	"github.com/causeway-gateway/causeway/fabric/document"
+	"github.com/causeway-gateway/causeway/fabric/state"
+)
+
+// What operations do.
+const (
+	verbWrite  = "write"
+	verbDelete = "delete"
+	verbAction = "action"
+	verbGroup  = "deleteGroup"
+)
+
+const inProgress = "InProgress"
+
+// An operation is something under way, as it is recorded: it is made before the request that asks for it is answered.
+type operation struct {
+	ID      string          `json:"id"` // GUID
+	Verb    string          `json:"verb"`
+	On      string          `json:"on"` // id of the resource or group
+	Action  string          `json:"action,omitempty"`
+	By      by              `json:"by"`
+	Status  string          `json:"status"` // InProgress, Succeeded, Failed or Canceled
+	Error   *azure.Error    `json:"error,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Started time.Time       `json:"started"`
+	Ended   time.Time       `json:"ended,omitzero"`
+	New     bool            `json:"new,omitempty"` // what is written was not there before
+}
+
+// by is who asked for an operation.
+type by struct {
+	Who    azure.Principal `json:"who"`
+	Caused string          `json:"caused"` // correlation id of the request
+}
+
+func (c caller) by() by     { return by{c.who, c.correlation} }
+func (b by) caller() caller { return caller{b.Who, b.Caused} }
+
+// A running operation is one that has not ended.
+type running struct {
+	operation
+	on     azure.ID
+	done   chan struct{} // closed when it has ended, and status and error are final
+	cancel context.CancelFunc
+	ctx    context.Context // of what it does
+	came   *outcome        // of a deployment
+}
+
+// newGUID returns a random one (RFC 9562, 5.4).
+func newGUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// claim takes a resource or group for an operation, which must be released or started. Nothing else changes it meanwhile.
+func (s *Service) claim(on azure.ID, op operation) (*running, error) {
+	o := &running{operation: op, on: on, done: make(chan struct{})}
+	o.ID, o.On, o.Status, o.Started = newGUID(), on.String(), inProgress, s.cfg.Now().UTC()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other := s.busy[on.Key()]; other != nil {
+		return nil, s.conflict(other)
+	}
+	if group := s.busy[on.Group().Key()]; group != nil && group.Verb == verbGroup {
+		return nil, azure.Errorf(http.StatusConflict, "ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", on.ResourceGroup())
+	}
+	s.adoptLocked(o)
+	return o, nil
+}
+
+// adoptLocked makes an operation one that runs.
+func (s *Service) adoptLocked(o *running) {
+	o.ctx, o.cancel = context.WithCancel(s.ctx)
+	s.busy[o.on.Key()], s.ops[o.ID] = o, o
+}
+
+func (s *Service) conflict(other *running) error {
+	e := azure.Errorf(http.StatusConflict, "AnotherOperationInProgress", "Another operation on this or dependent resource is in progress. To retrieve status of the operation use uri: %s. Please try again later.", s.statusURL(&other.operation))
+	e.RetryAfter = s.cfg.Poll
+	return e
+}
+
+// release gives back what was claimed. The operation has ended.
+func (s *Service) release(o *running) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releaseLocked(o)
+}
+
+func (s *Service) releaseLocked(o *running) {
+	o.cancel()
+	delete(s.busy, o.on.Key())
+	delete(s.ops, o.ID)
+	close(o.done)
+}
+
+// start runs an operation that was recorded.
+func (s *Service) start(o *running) {
+	s.work.Go(func() {
+		result, err := s.perform(o)
+		s.mu.Lock() // whoever reads that it has ended can make the next change
+		defer s.mu.Unlock()
+		defer s.releaseLocked(o)
+		if s.ctx.Err() != nil {
+			return // it stays recorded as one that has not ended
+		}
+		if err := s.end(s.ctx, o, result, err); err != nil {
+			s.cfg.Log.Error("the end of an operation could not be recorded", "operation", o.ID, "on", o.On, "err", err)
+		}
+	})
+}
+
+// perform does what an operation is for.
+func (s *Service) perform(o *running) (result any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.cfg.Log.Error("panic in an operation", "on", o.On, "verb", o.Verb, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	switch o.Verb {
+	case verbWrite:
+		return nil, s.doWrite(o)
+	case verbDelete:
+		return nil, s.doDelete(o)
+	case verbAction:
+		return s.doAction(o)
+	case verbGroup:
+		return nil, s.doDeleteGroup(o)
+	case verbDeploy:
+		return nil, s.doDeploy(o)
+	}
+	return nil, fmt.Errorf("an operation of the unknown verb %q", o.Verb)
+}
+
+// end records how an operation ended, together with what it made of the resource.
+func (s *Service) end(ctx context.Context, o *running, result any, failure error) (err error) {
+	o.Status, o.Ended = stateSucceeded, s.cfg.Now().UTC()
+	if failure != nil {
+		o.Status, o.Error = stateFailed, azure.AsError(failure)
+		if o.Error == errCanceled {
+			o.Status = stateCanceled
+		}
+		s.cfg.Log.Warn("operation failed", "operation", o.ID, "verb", o.Verb, "on", o.On, "err", failure)
+	}
+	if result != nil {
+		if o.Result, err = json.Marshal(result); err != nil {
+			return err
+		}
+	}
+	return s.cfg.State.Update(ctx, func(tx *state.Tx) error {
+		if err := s.settle(tx, o, failure); err != nil {
+			return err
+		}
+		if _, err := tx.Delete(requestBucket, o.ID); err != nil {
+			return err
+		}
+		if err := s.note(tx, o.event()); err != nil {
+			return err
+		}
+		return tx.Put(operationBucket, o.ID, o.operation)
+	})
+}
+
+// settle writes into the resource how its operation ended.
+func (s *Service) settle(tx *state.Tx, o *running, failure error) error {
+	switch {
+	case o.Verb == verbGroup && failure == nil:
+		_, err := tx.Delete(groupBucket, o.on.Key())
+		return err
+	case o.Verb == verbGroup:
+		return s.changeGroup(tx, o.on, func(g *group) { g.State = stateFailed })
+	case o.Verb == verbAction:
+		return nil
+	case o.Verb == verbDeploy:
+		return s.settleDeployment(tx, o)
+	case o.Verb == verbDelete && failure == nil:
+		return forget(tx, o.on)
+	}
+	r, err := read(tx, o.on)
+	if err != nil || r == nil {
+		return err
+	}
+	r.State = stateSucceeded
+	if failure != nil {
+		r.State = stateFailed
+	}
+	return r.write(tx)
+}
+
+// record keeps an operation, with the body that an action was given.
+func record(tx *state.Tx, o *running, body *document.Object) error {
+	if body != nil {
+		text, err := body.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		if err := tx.PutSealed(requestBucket, o.ID, text); err != nil {
+			return err
+		}
+	}
+	return tx.Put(operationBucket, o.ID, o.operation)
+}
+
+// resume starts the operations again that a crash or a stop has cut off.
+func (s *Service) resume(ctx context.Context) error {
+	var open []*running
+	err := s.cfg.State.View(ctx, func(tx *state.Tx) error {
+		for e, err := range tx.Scan(operationBucket, "", "") {
+			if err != nil {
+				return err
+			}
+			o := &running{done: make(chan struct{})}
+			if _, err := tx.Get(operationBucket, e.Key, &o.operation); err != nil {
+				return err
+			}
+			if o.Status != inProgress {
+				continue
+			}
+			if o.on, err = azure.ParseID(o.On); err != nil {
+				return err
+			}
+			open = append(open, o)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range open {
+		s.adoptLocked(o)
+		s.cfg.Log.Info("going on with an operation that was cut off", "operation", o.ID, "verb", o.Verb, "on", o.On)
+		s.start(o)
+	}
+	return nil
+}
+
+// operationLife is for how long an operation that has ended can be asked for.
+const operationLife = 24 * time.Hour
+
+// Sweep forgets operations and events whose time is over. It is to be called now and then.
+func (s *Service) Sweep(ctx context.Context) error {
+	now := s.cfg.Now()
+	return s.cfg.State.Update(ctx, func(tx *state.Tx) error {
+		for e, err := range tx.Scan(operationBucket, "", "") {
+			if err != nil {
+				return err
+			}
+			var o operation
+			if _, err := tx.Get(operationBucket, e.Key, &o); err != nil {
+				return err
+			}
+			if o.Status != inProgress && now.Sub(o.Ended) > operationLife {
+				if _, err := tx.Delete(operationBucket, e.Key); err != nil {
+					return err
+				}
+			}
+		}
+		return sweepActivity(tx, now)
+	})
+}
