@@ -37,7 +37,7 @@ func TestSilentTransportsAreGivenUpSoon(t *testing.T) {
 			return dial(ctx, network, address)
 		}
 		_, err := s.race(t.Context(), channel.Transports, 0)
-		if err == nil || !strings.Contains(err.Error(), "slot-port: ") || !strings.Contains(err.Error(), "websocket: ") {
+		if err == nil || !strings.HasPrefix(err.Error(), "slot-port, single-port, websocket: ") {
 			t.Errorf("the error is %v; want each transport's", err)
 		}
 		for n, want := range []time.Duration{0, nextAfter, 2 * nextAfter} {
