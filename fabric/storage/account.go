@@ -207,7 +207,7 @@ func (s *Service) DeleteAccount(ctx context.Context, name string) error {
 			return err
 		}
 		_, err = tx.Delete(accountBucket, name)
-		return errors.Join(err, tx.DeletePrefix(secretBucket, name+"/"))
+		return errors.Join(err, forgetTables(tx, a.ID), tx.DeletePrefix(secretBucket, name+"/"))
 	})
 	if err != nil {
 		return err

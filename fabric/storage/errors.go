@@ -39,6 +39,18 @@ func failXML(w http.ResponseWriter, r *http.Request, id string, e *azure.Error) 
 	writeBody(w, r, e.Status, "application/xml", append([]byte(xml.Header), text...), code(e))
 }
 
+// failJSON answers with an error as the table plane does.
+func failJSON(w http.ResponseWriter, r *http.Request, id string, e *azure.Error) {
+	inner, message := newObject(), newObject()
+	message.text("lang", "en-US")
+	message.text("value", sentence(e, id))
+	inner.text("code", code(e))
+	inner.raw("message", string(message.end()))
+	o := newObject()
+	o.raw("odata.error", string(inner.end()))
+	writeBody(w, r, e.Status, "application/json;odata=minimalmetadata;streaming=true;charset=utf-8", o.end(), code(e))
+}
+
 // code is Azure Storage's word where the control plane's differs.
 func code(e *azure.Error) string {
 	if e.Code == "InternalServerError" {

@@ -16,6 +16,8 @@ type proof struct {
 	principal *azure.Principal // of a bearer token, or who made the key of the signature
 }
 
+func (p proof) isNobody() bool { return !p.key && p.sas == nil && p.principal == nil }
+
 // A need is what an operation asks of a proof.
 type need struct {
 	action, or string // either of these, for a principal
@@ -83,12 +85,15 @@ func (q *request) permit(n need) error {
 	if p.key {
 		return nil
 	}
-	if p.sas == nil && p.principal == nil {
+	if p.isNobody() {
 		return q.permitAnybody(n)
 	}
 	whole, fresh := true, true
 	if p.sas != nil {
 		whole, fresh = p.sas.allows(n)
+		if p.sas.table != "" && !strings.EqualFold(p.sas.table, q.table) {
+			whole, fresh = false, false
+		}
 	}
 	if p.principal != nil {
 		a, b := q.rolesAllow(n)

@@ -39,6 +39,12 @@ type request struct {
 	mustBeNew  bool // the proof allows to make something, but not to replace it
 
 	container, blob string // of the blob plane
+
+	// Of the table plane.
+	about int // aboutTables and its like
+	table string
+	key   entityKey
+	level int // how much metadata the answer has
 }
 
 const (
@@ -69,11 +75,7 @@ func (p *plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		p.Log.ErrorContext(r.Context(), "storage request failed", "plane", p.name, "request_id", id, "err", err)
 	}
-	if p.fail == nil {
-		failXML(w, r, id, e)
-	} else {
-		p.fail(w, r, id, e)
-	}
+	p.fail(w, r, id, e)
 }
 
 // greet sets the headers that every answer has.
@@ -195,7 +197,10 @@ func (q *request) url() string { return "https://" + q.account.Name + "." + q.pl
 
 // scope returns the id that roles are looked up for: the account, or what is in it.
 func (q *request) scope() azure.ID {
-	if q.container != "" {
+	switch {
+	case q.table != "":
+		return q.account.resource.Child("tableServices", "default", "tables", q.table)
+	case q.container != "":
 		return q.account.resource.Child("blobServices", "default", "containers", q.container)
 	}
 	return q.account.resource

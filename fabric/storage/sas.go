@@ -16,6 +16,8 @@ type signature struct {
 	kinds     string // of the account's: what it is for, of "sco"
 	resource  string // of the blob service's: "b" a blob, "c" a container
 	perms     string
+	table     string     // of the table service's, in lower case
+	from, to  *entityKey // of the table service's: between these keys
 	overrides map[string]string
 }
 
@@ -86,6 +88,8 @@ func (q *request) readSignature(version string, sent []byte) (p proof, byKey boo
 		if !strings.Contains(q.query["ss"], string(q.plane.kind)) {
 			return p, false, refuse(http.StatusForbidden, "AuthorizationServiceMismatch", "This request is not authorized to perform this operation using this service.")
 		}
+	case q.plane.kind == 't':
+		text, err = q.tableText(g)
 	default:
 		text, err = q.blobText(g, version, delegated)
 	}
@@ -154,6 +158,33 @@ func (q *request) blobText(g *signature, version string, delegated bool) (string
 		}
 	}
 	return lines(append(parts, q.queries("rscc", "rscd", "rsce", "rscl", "rsct")...)...), nil
+}
+
+// tableText is what the signature of a table is made of. That it is for the request's table is for permit to see: a batch
+// names its tables within.
+func (q *request) tableText(g *signature) (string, error) {
+	g.table = strings.ToLower(q.query["tn"])
+	spk, hasFrom := q.query["spk"]
+	epk, hasTo := q.query["epk"]
+	if g.table == "" || !hasFrom && q.query["srk"] != "" || !hasTo && q.query["erk"] != "" {
+		return "", errAuthentication
+	}
+	if hasFrom {
+		g.from = &entityKey{spk, q.query["srk"]}
+	}
+	if hasTo {
+		g.to = &entityKey{epk, q.query["erk"]}
+	}
+	parts := append(q.queries("sp", "st", "se"), "/table/"+q.account.Name+"/"+g.table)
+	return lines(append(parts, q.queries("si", "sip", "spr", "sv", "spk", "srk", "epk", "erk")...)...), nil
+}
+
+// covers reports whether an entity is one of those that the signature is for.
+func (g *signature) covers(key entityKey) bool {
+	if g.from != nil && key.compare(*g.from) < 0 {
+		return false
+	}
+	return g.to == nil || key.compare(*g.to) <= 0 || g.to.Row == "" && key.Partition == g.to.Partition
 }
 
 func (q *request) delegationParts(version string) []string {

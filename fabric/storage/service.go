@@ -16,7 +16,7 @@ import (
 	"github.com/causeway-gateway/causeway/fabric/state"
 )
 
-// Buckets of the state. Keys below a container begin with its id, which is never used again.
+// Buckets of the state. Keys below a container or table begin with its id, which is never used again.
 const (
 	accountBucket   = "storage.account"   // account
 	secretBucket    = "storage.secret"    // account/key1, account/key2, account/delegation; sealed
@@ -24,6 +24,8 @@ const (
 	blobBucket      = "storage.blob"      // container's id/blob
 	contentBucket   = "storage.content"   // container's id/content's id
 	stagedBucket    = "storage.staged"    // container's id/blob: what is known of its uncommitted blocks
+	tableBucket     = "storage.table"     // account's id/table in lower case
+	entityBucket    = "storage.entity"    // table's id/partition/row, with a byte between these that keys do not have
 	blockBucket     = "storage.block"     // container's id/hash of the blob/block's id
 )
 
@@ -94,10 +96,15 @@ func (c *Config) check() error {
 
 // BlobHandler serves the accounts' blobs.
 func (s *Service) BlobHandler() http.Handler {
-	return &plane{Service: s, kind: 'b', name: "blob", host: s.BlobHost, read: nameBlob, route: s.routeBlob}
+	return &plane{Service: s, kind: 'b', name: "blob", host: s.BlobHost, read: nameBlob, route: s.routeBlob, fail: failXML}
 }
 
-// ticks is how Azure counts time: tenths of a microsecond since the first day of the year 1.
+// TableHandler serves the accounts' tables.
+func (s *Service) TableHandler() http.Handler {
+	return &plane{Service: s, kind: 't', name: "table", host: s.TableHost, read: nameTable, route: s.routeTable, fail: failJSON}
+}
+
+// ticksToUnix is 1970 as Azure counts time: in tenths of a microsecond from the first day of the year 1.
 const ticksToUnix = 621355968000000000
 
 // stamp returns the time, later than any that it returned before, so that an ETag made of it is new.
