@@ -19,12 +19,12 @@ const (
 	// connection: small bodies never pay for one, and large ones hardly notice.
 	bulkAfter = 256 << 10
 	// maxBulkBytes is the most body that one frame on a bulk connection carries. Nobody waits behind it.
-	maxBulkBytes = 64 << 10
+	maxBulkBytes = 128 << 10
 	// maxBulkConns bounds the bulk connections of one channel set.
 	maxBulkConns = 32
 	// bulkMemoryBytes is what a bulk connection in use holds in the process besides the kernel's buffers, as the
 	// memory budget counts it: a frame, the buffer it is written in, what was read ahead, and TLS's record.
-	bulkMemoryBytes = 256 << 10
+	bulkMemoryBytes = 384 << 10
 	// bulkPatience is how long a write may stand still before the connection is given up: longer than any device or
 	// server may pause. Whoever is tired of waiting earlier ends the stream, and that ends the write.
 	bulkPatience = 20 * time.Minute

@@ -36,7 +36,7 @@
 //
 // # Limits
 //
-// Frames carry at most 128 KiB, data at most 32 KiB (64 KiB on a bulk connection), heads 64 KiB, documents 4 MiB, evidence 64 KiB. A connection
+// Frames carry at most 128 KiB, data at most 32 KiB (128 KiB on a bulk connection), heads 64 KiB, documents 4 MiB, evidence 64 KiB. A connection
 // point bounds streams and principals for each link, and refuses what exceeds them: it does not trust a gateway to
 // keep to anything. A violation closes the link and no other.
 //

@@ -15,7 +15,7 @@ const (
 	// chunkBytes is how much of a body is passed on at once, largeChunkBytes how much of an answer that is known to be
 	// large: as much as one frame of a bulk connection carries.
 	chunkBytes      = 32 << 10
-	largeChunkBytes = 64 << 10
+	largeChunkBytes = 128 << 10
 	// largeAnswer is from how many bytes on it is worth the larger buffer.
 	largeAnswer = 1 << 20
 	// maxInforms is how many 1xx heads are passed on, maxFlood how many are read before the server is cut.
