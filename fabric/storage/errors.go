@@ -78,8 +78,13 @@ func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType s
 	if r.Method == http.MethodHead {
 		h.Del("Content-Length")
 	}
+	control := http.NewResponseController(w)
 	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(text)
+	for ; r.Method != http.MethodHead && len(text) > 0; text = text[min(len(text), pieceBytes):] {
+		_ = control.SetWriteDeadline(time.Now().Add(patience)) // what cannot have deadlines is a test
+		if _, err := w.Write(text[:min(len(text), pieceBytes)]); err != nil {
+			return // whoever asked has gone
+		}
 	}
+	_ = control.SetWriteDeadline(time.Time{})
 }
