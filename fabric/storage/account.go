@@ -225,6 +225,13 @@ func (s *Service) Account(name string) (Account, error) {
 	return a.Account, nil
 }
 
+// Endpoints returns the URLs of an account's planes, each with a slash at its end.
+func (s *Service) Endpoints(name string) (blob, table string) {
+	return endpoint(name, s.BlobHost), endpoint(name, s.TableHost)
+}
+
+func endpoint(account, host string) string { return "https://" + account + "." + host + "/" }
+
 // Keys returns an account's keys.
 func (s *Service) Keys(name string) ([]Key, error) {
 	a, err := s.account(name)

@@ -185,15 +185,8 @@ func (s *Service) putBlockList(q *request) error {
 	if err := q.permit(needPut); err != nil {
 		return err
 	}
-	headers, md5, err := blobHeaders(q.r.Header, false)
+	b, err := newBlob(q.r.Header, false)
 	if err != nil {
-		return err
-	}
-	meta, err := metadataOf(q.r.Header)
-	if err != nil {
-		return err
-	}
-	if err := refuseUnsupported(q.r.Header, "x-ms-tags", "x-ms-encryption-key", "x-ms-encryption-scope", "x-ms-legal-hold"); err != nil {
 		return err
 	}
 	var asked struct {
@@ -210,7 +203,6 @@ func (s *Service) putBlockList(q *request) error {
 	if err != nil {
 		return err
 	}
-	b := &blob{Headers: headers, MD5: md5, Meta: meta}
 	err = s.update(q.r.Context(), container, nil, func(tx *state.Tx) ([]file, error) {
 		old, err := s.replaceable(tx, q, container)
 		if err != nil {
@@ -277,6 +269,13 @@ type xmlBlock struct {
 	Size int64
 }
 
+// blockList is the answer to Get Block List.
+type blockList struct {
+	XMLName     xml.Name    `xml:"BlockList"`
+	Committed   *[]xmlBlock `xml:"CommittedBlocks>Block"`
+	Uncommitted *[]xmlBlock `xml:"UncommittedBlocks>Block"`
+}
+
 // getBlockList tells which blocks a blob has.
 func (s *Service) getBlockList(q *request) error {
 	if err := q.permit(needRead); err != nil {
@@ -286,11 +285,7 @@ func (s *Service) getBlockList(q *request) error {
 	if !slices.Contains([]string{"", "committed", "uncommitted", "all"}, kind) {
 		return errParameter("blocklisttype")
 	}
-	var answer struct {
-		XMLName     xml.Name    `xml:"BlockList"`
-		Committed   *[]xmlBlock `xml:"CommittedBlocks>Block"`
-		Uncommitted *[]xmlBlock `xml:"UncommittedBlocks>Block"`
-	}
+	var answer blockList
 	err := s.State.View(q.r.Context(), func(tx *state.Tx) error {
 		c, b, err := findBlob(tx, q)
 		if err != nil {
@@ -318,7 +313,7 @@ func (s *Service) getBlockList(q *request) error {
 		}
 		q.version(b.etag(), b.Modified)
 		q.w.Header().Set("x-ms-blob-content-length", strconv.FormatInt(b.Size, 10))
-		return orElse(q.conditions.read(b.etag(), b.Modified), checkLeaseToRead(b, q.conditions.lease, s.Now()))
+		return q.mayRead(b)
 	})
 	if err != nil {
 		return err

@@ -2,16 +2,13 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/causeway-gateway/causeway/fabric/azure"
 	"github.com/causeway-gateway/causeway/fabric/state"
 )
 
@@ -50,7 +47,8 @@ func checkContainerName(name string) error {
 
 var errNoContainer = refuse(http.StatusNotFound, "ContainerNotFound", "The specified container does not exist.")
 
-// CreateContainer makes a container. Public is "None" or empty, "Blob" or "Container".
+// CreateContainer makes a container, or changes what is said of the one that is there. Public is "None" or empty, "Blob"
+// or "Container".
 func (s *Service) CreateContainer(ctx context.Context, account, name, public string, metadata map[string]string) error {
 	a, err := s.account(account)
 	if err != nil {
@@ -66,11 +64,42 @@ func (s *Service) CreateContainer(ctx context.Context, account, name, public str
 	if err := checkMetadata(meta); err != nil {
 		return err
 	}
-	_, err = s.createContainer(ctx, a, name, strings.ToLower(public), meta)
+	_, err = s.putNewContainer(ctx, a, name, strings.ToLower(public), meta, func(old *container) (*container, error) {
+		if old.Public != strings.ToLower(public) || !maps.Equal(old.Meta, meta) {
+			old.Public, old.Meta, old.Modified = strings.ToLower(public), meta, s.stamp()
+		}
+		return old, nil
+	})
 	return err
 }
 
-func (s *Service) createContainer(ctx context.Context, a *account, name, public string, meta map[string]string) (*container, error) {
+// Container returns one of an account's containers.
+func (s *Service) Container(ctx context.Context, account, name string) (Container, error) {
+	a, err := s.account(account)
+	if err != nil {
+		return Container{}, err
+	}
+	var c *container
+	err = s.State.View(ctx, func(tx *state.Tx) (err error) {
+		c, err = getContainer(tx, a, name)
+		return err
+	})
+	if err != nil {
+		return Container{}, err
+	}
+	return c.public(), nil
+}
+
+func (c *container) public() Container {
+	return Container{c.Name, c.etag(), c.Modified, publicName(c.Public), c.Meta}
+}
+
+func alreadyThere(*container) (*container, error) {
+	return nil, refuse(http.StatusConflict, "ContainerAlreadyExists", "The specified container already exists.")
+}
+
+// putNewContainer makes a container. What becomes of one that is there is for again to say.
+func (s *Service) putNewContainer(ctx context.Context, a *account, name, public string, meta map[string]string, again func(old *container) (*container, error)) (c *container, err error) {
 	if err := checkContainerName(name); err != nil {
 		return nil, err
 	}
@@ -80,11 +109,17 @@ func (s *Service) createContainer(ctx context.Context, a *account, name, public 
 	case public != "" && !a.AllowBlobPublicAccess:
 		return nil, refuse(http.StatusConflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account.")
 	}
-	c := &container{Name: name, ID: newID(), Modified: s.stamp(), Public: public, Meta: meta}
-	err := s.State.Update(ctx, func(tx *state.Tx) error {
-		var old container
-		if ok, err := tx.Get(containerBucket, a.ID+"/"+name, &old); err != nil || ok {
-			return orElse(err, refuse(http.StatusConflict, "ContainerAlreadyExists", "The specified container already exists."))
+	err = s.State.Update(ctx, func(tx *state.Tx) error {
+		c = new(container)
+		ok, err := tx.Get(containerBucket, a.ID+"/"+name, c)
+		if err == nil && ok {
+			c, err = again(c)
+		}
+		if err != nil {
+			return err
+		}
+		if !ok {
+			c = &container{Name: name, ID: newID(), Modified: s.stamp(), Public: public, Meta: meta}
 		}
 		if ok, err := tx.Get(accountBucket, a.Name, new(Account)); err != nil || !ok { // it was deleted meanwhile
 			return orElse(err, errNoAccount(a.Name))
@@ -135,7 +170,7 @@ func (s *Service) Containers(ctx context.Context, account, from string, most int
 				next = c.Name
 				return false, nil
 			}
-			list = append(list, Container{c.Name, c.etag(), c.Modified, publicName(c.Public), c.Meta})
+			list = append(list, c.public())
 			return true, nil
 		})
 	})
@@ -195,44 +230,6 @@ func forgetContainer(tx *state.Tx, account string, c *container) error {
 	return err
 }
 
-func decode(e state.Entry, into any) error {
-	if e.Value == nil { // of a scan that failed
-		return nil
-	}
-	if err := json.Unmarshal(e.Value, into); err != nil {
-		return fmt.Errorf("%s: %w", e.Key, err)
-	}
-	return nil
-}
-
-// orElse returns the first error that is one.
-func orElse(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// serveContainer answers requests for a container.
-func (s *Service) serveContainer(q *request) error {
-	switch op := q.r.Method + " " + q.query["comp"]; op {
-	case "PUT ":
-		return s.putContainer(q)
-	case "GET ", "HEAD ", "GET metadata", "HEAD metadata":
-		return s.showContainer(q)
-	case "PUT metadata":
-		return s.setContainerMetadata(q)
-	case "DELETE ":
-		return s.dropContainer(q)
-	case "GET list":
-		return s.listBlobs(q)
-	default:
-		return errOperation(q, "PUT", "GET", "HEAD", "DELETE")
-	}
-}
-
 const containerActions = "Microsoft.Storage/storageAccounts/blobServices/containers/"
 
 func (s *Service) putContainer(q *request) error {
@@ -243,7 +240,7 @@ func (s *Service) putContainer(q *request) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.createContainer(q.r.Context(), q.account, q.container, q.r.Header.Get("x-ms-blob-public-access"), meta)
+	c, err := s.putNewContainer(q.r.Context(), q.account, q.container, q.r.Header.Get("x-ms-blob-public-access"), meta, alreadyThere)
 	if err != nil {
 		return err
 	}
@@ -321,37 +318,4 @@ func (s *Service) dropContainer(q *request) error {
 	}
 	q.w.WriteHeader(http.StatusAccepted)
 	return nil
-}
-
-// serveAccount answers requests for the account as a whole.
-func (s *Service) serveAccount(q *request) error {
-	switch op := q.r.Method + " " + q.query["restype"] + " " + q.query["comp"]; op {
-	case "GET  list":
-		return s.listContainers(q)
-	case "POST service userdelegationkey":
-		return s.issueDelegation(q)
-	case "GET account properties", "HEAD account properties":
-		return s.showAccount(q)
-	default:
-		return errOperation(q, "GET", "HEAD", "POST")
-	}
-}
-
-func (s *Service) showAccount(q *request) error {
-	if err := q.permit(need{action: containerActions + "read", kind: 's', perms: "rl"}); err != nil {
-		return err
-	}
-	q.w.Header().Set("x-ms-sku-name", "Standard_LRS")
-	q.w.Header().Set("x-ms-account-kind", "StorageV2")
-	q.w.Header().Set("x-ms-is-hns-enabled", "false")
-	q.w.WriteHeader(http.StatusOK)
-	return nil
-}
-
-// errOperation says that there is no such operation: not the method, or not what the query asks for.
-func errOperation(q *request, methods ...string) error {
-	if !slices.Contains(methods, q.r.Method) {
-		return refuse(http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "The resource doesn't support the specified HTTP verb.")
-	}
-	return azure.Errorf(http.StatusBadRequest, "UnsupportedQueryParameter", "One of the query parameters specified in the request URI is not supported.")
 }

@@ -160,16 +160,7 @@ func (s *Service) getBlob(q *request) error {
 	}
 	defer v.release()
 	q.describe(v.blob)
-	h := q.w.Header()
-	h.Set("Content-Length", strconv.FormatInt(n, 10))
-	if status == http.StatusPartialContent {
-		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, v.Size))
-	}
-	if sum := base64.StdEncoding.EncodeToString(v.MD5); v.MD5 != nil && status == http.StatusOK {
-		h.Set("Content-MD5", sum)
-	} else if v.MD5 != nil {
-		h.Set("x-ms-blob-content-md5", sum)
-	}
+	q.describeBody(v.blob, status, off, n)
 	if q.r.Header.Get("x-ms-range-get-content-md5") == "true" && q.r.Method == http.MethodGet {
 		return s.sendSummed(q, v, status, n)
 	}
@@ -178,6 +169,20 @@ func (s *Service) getBlob(q *request) error {
 		s.send(q, v)
 	}
 	return nil
+}
+
+// describeBody sets the headers that tell which bytes of a blob follow.
+func (q *request) describeBody(b *blob, status int, off, n int64) {
+	h := q.w.Header()
+	h.Set("Content-Length", strconv.FormatInt(n, 10))
+	sum := "Content-MD5"
+	if status == http.StatusPartialContent {
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, b.Size))
+		sum = "x-ms-blob-content-md5"
+	}
+	if b.MD5 != nil {
+		h.Set(sum, base64.StdEncoding.EncodeToString(b.MD5))
+	}
 }
 
 // chooseRange returns which bytes of a blob are asked for. A HEAD is about all of them.

@@ -98,44 +98,52 @@ func (s *Service) leaseBlob(q *request) error {
 	if err := q.permit(needWrite); err != nil {
 		return err
 	}
-	h := q.r.Header
-	proposed := strings.ToLower(h.Get("x-ms-proposed-lease-id"))
-	if proposed != "" && !isGUID.MatchString(proposed) {
-		return errHeader("x-ms-proposed-lease-id")
-	}
-	status, held := http.StatusOK, true
-	var act func(b *blob, now time.Time) error
-	switch action := strings.ToLower(h.Get("x-ms-lease-action")); action {
-	case "acquire":
-		d, err := leaseDuration(h.Get("x-ms-lease-duration"))
-		if err != nil {
-			return err
-		}
-		status, act = http.StatusCreated, func(b *blob, now time.Time) error { return b.acquire(proposed, d, now) }
-	case "renew":
-		act = func(b *blob, now time.Time) error { return b.renew(q.conditions.lease, now) }
-	case "change":
-		if proposed == "" {
-			return errHeader("x-ms-proposed-lease-id")
-		}
-		act = func(b *blob, now time.Time) error { return b.changeLease(q.conditions.lease, proposed, now) }
-	case "release":
-		held, act = false, func(b *blob, now time.Time) error { return b.release(q.conditions.lease) }
-	case "break":
+	action := strings.ToLower(q.r.Header.Get("x-ms-lease-action"))
+	if action == "break" {
 		return s.breakLease(q)
-	default:
-		return errHeader("x-ms-lease-action")
+	}
+	act, err := q.leaseAction(action)
+	if err != nil {
+		return err
 	}
 	b, err := s.change(q, act)
 	if err != nil {
 		return err
 	}
 	q.version(b.etag(), b.Modified)
-	if held {
+	if b.Lease != nil {
 		q.w.Header().Set("x-ms-lease-id", b.Lease.ID)
+	}
+	status := http.StatusOK
+	if action == "acquire" {
+		status = http.StatusCreated
 	}
 	q.w.WriteHeader(status)
 	return nil
+}
+
+// leaseAction returns what an action does with a blob.
+func (q *request) leaseAction(action string) (func(b *blob, now time.Time) error, error) {
+	held := q.conditions.lease
+	proposed := strings.ToLower(q.r.Header.Get("x-ms-proposed-lease-id"))
+	if proposed != "" && !isGUID.MatchString(proposed) {
+		return nil, errHeader("x-ms-proposed-lease-id")
+	}
+	switch action {
+	case "acquire":
+		d, err := leaseDuration(q.r.Header.Get("x-ms-lease-duration"))
+		return func(b *blob, now time.Time) error { return b.acquire(proposed, d, now) }, err
+	case "renew":
+		return func(b *blob, now time.Time) error { return b.renew(held, now) }, nil
+	case "change":
+		if proposed == "" {
+			return nil, errHeader("x-ms-proposed-lease-id")
+		}
+		return func(b *blob, now time.Time) error { return b.changeLease(held, proposed, now) }, nil
+	case "release":
+		return func(b *blob, now time.Time) error { return b.release(held) }, nil
+	}
+	return nil, errHeader("x-ms-lease-action")
 }
 
 // leaseDuration reads 15 to 60 seconds, or -1 for no end, which is 0 here.

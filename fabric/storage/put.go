@@ -22,15 +22,8 @@ func (s *Service) putBlob(q *request) error {
 	case t != "BlockBlob":
 		return errUnsupported("x-ms-blob-type " + t)
 	}
-	headers, given, err := blobHeaders(q.r.Header, true)
+	b, err := newBlob(q.r.Header, true)
 	if err != nil {
-		return err
-	}
-	meta, err := metadataOf(q.r.Header)
-	if err != nil {
-		return err
-	}
-	if err := refuseUnsupported(q.r.Header, "x-ms-tags", "x-ms-legal-hold", "x-ms-immutability-policy-mode", "x-ms-immutability-policy-until-date"); err != nil {
 		return err
 	}
 	container, err := s.beforeBody(q)
@@ -41,12 +34,11 @@ func (s *Service) putBlob(q *request) error {
 	if err != nil {
 		return err
 	}
-	b := &blob{Headers: headers, MD5: sum, Meta: meta, Size: g.Size}
-	if given != nil {
-		b.MD5 = given
+	if b.MD5 == nil {
+		b.MD5 = sum
 	}
 	var list []segment
-	if g.Size > 0 {
+	if b.Size = g.Size; b.Size > 0 {
 		list = []segment{g}
 	}
 	if err := s.store(q, container, b, list); err != nil {
@@ -55,6 +47,22 @@ func (s *Service) putBlob(q *request) error {
 	q.w.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(sum))
 	q.stored(b)
 	return nil
+}
+
+// newBlob reads what is said of a blob that is to be made, besides its bytes. plain says that the ordinary headers tell
+// about the blob, and not about the request alone.
+func newBlob(h http.Header, plain bool) (b *blob, err error) {
+	b = new(blob)
+	if b.Headers, b.MD5, err = blobHeaders(h, plain); err != nil {
+		return nil, err
+	}
+	if b.Meta, err = metadataOf(h); err != nil {
+		return nil, err
+	}
+	if tier := h.Get("x-ms-access-tier"); tier != "" && tier != "Hot" {
+		return nil, errUnsupported("x-ms-access-tier " + tier)
+	}
+	return b, refuseUnsupported(h, "x-ms-tags", "x-ms-encryption-key", "x-ms-encryption-scope", "x-ms-legal-hold", "x-ms-immutability-policy-mode", "x-ms-immutability-policy-until-date")
 }
 
 func refuseUnsupported(h http.Header, names ...string) error {

@@ -95,13 +95,13 @@ func isPrintable(s string) bool {
 
 // read takes the request apart, and finds out who sent it.
 func (q *request) read() (err error) {
-	if err := q.readVersion(); err != nil {
-		return err
-	}
 	if len(q.r.URL.RawQuery) > maxQueryBytes || len(q.r.URL.EscapedPath()) > maxPathBytes {
 		return refuse(http.StatusRequestURITooLong, "InvalidUri", "The requested URI is longer than what is supported.")
 	}
 	if q.query, err = readQuery(q.r.URL.RawQuery); err != nil {
+		return err
+	}
+	if err := q.readVersion(); err != nil {
 		return err
 	}
 	if err := q.readAccount(); err != nil {
@@ -120,7 +120,7 @@ func (q *request) read() (err error) {
 func (q *request) readVersion() error {
 	v := q.r.Header.Get("x-ms-version")
 	if v == "" {
-		v = q.r.URL.Query().Get("sv")
+		v = q.query["sv"]
 	}
 	switch {
 	case v == "":
@@ -193,7 +193,7 @@ func (q *request) version(etag string, modified time.Time) {
 }
 
 // url returns the account's own on this plane, with a slash at its end. Links are never made of what a client sent.
-func (q *request) url() string { return "https://" + q.account.Name + "." + q.plane.host + "/" }
+func (q *request) url() string { return endpoint(q.account.Name, q.plane.host) }
 
 // scope returns the id that roles are looked up for: the account, or what is in it.
 func (q *request) scope() azure.ID {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -142,4 +143,25 @@ func page(asked, most int) int {
 		return most
 	}
 	return asked
+}
+
+// decode reads an entry of a scan. One of a scan that failed has no value.
+func decode(e state.Entry, into any) error {
+	if e.Value == nil {
+		return nil
+	}
+	if err := json.Unmarshal(e.Value, into); err != nil {
+		return fmt.Errorf("%s: %w", e.Key, err)
+	}
+	return nil
+}
+
+// orElse returns the first error that is one.
+func orElse(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

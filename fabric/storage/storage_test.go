@@ -257,6 +257,9 @@ func TestAccountsAreMadeChangedAndDeleted(t *testing.T) {
 	if got := must(f.Account("first")); got.AllowBlobPublicAccess || !got.AllowSharedKeyAccess || got.Name != again.Name || got.MinimumTLSVersion != "TLS1_2" {
 		t.Errorf("Account = %+v", got)
 	}
+	if blob, table := f.Endpoints("first"); blob != "https://first."+blobHost+"/" || table != "https://first."+tableHost+"/" {
+		t.Errorf("Endpoints = %s, %s", blob, table)
+	}
 	f.container("box")
 	f.put("/box/a", "text").want(t, "201")
 	if u := must(f.Usage(ctx, "first")); u.Blobs != 1 || u.Capacity != 4 || u.Ingress < 4 {
@@ -282,6 +285,15 @@ func TestContainersAreListedByTheControlPlane(t *testing.T) {
 	list, next, err := f.Containers(ctx, "first", "", 2)
 	if err != nil || len(list) != 2 || next != "ccc" || list[0].PublicAccess != "Blob" || list[0].Metadata["k"] != "v" {
 		t.Errorf("Containers = %v, %q, %v", list, next, err)
+	}
+	if err := f.CreateContainer(ctx, "first", "bbb", "None", nil); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := f.Container(ctx, "first", "bbb"); err != nil || c.PublicAccess != "None" || len(c.Metadata) != 0 || c.ETag == list[1].ETag {
+		t.Errorf("Container = %+v, %v, after %+v", c, err, list[1])
+	}
+	if _, err := f.Container(ctx, "first", "none"); !isAzure(err, "ContainerNotFound") {
+		t.Errorf("Container = %v", err)
 	}
 	if err := f.DeleteContainer(ctx, "first", "aaa"); err != nil {
 		t.Fatal(err)

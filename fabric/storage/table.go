@@ -162,29 +162,32 @@ func (s *Service) serveEntity(q *request) error {
 
 const tableActions = "Microsoft.Storage/storageAccounts/tableServices/tables/"
 
-// CreateTable makes a table.
+// CreateTable makes a table. One that is there is no error.
 func (s *Service) CreateTable(ctx context.Context, account, name string) error {
 	a, err := s.account(account)
 	if err != nil {
 		return err
 	}
-	return s.createTable(ctx, a, name)
+	_, err = s.createTable(ctx, a, name)
+	return err
 }
 
-func (s *Service) createTable(ctx context.Context, a *account, name string) error {
+func (s *Service) createTable(ctx context.Context, a *account, name string) (made bool, err error) {
 	if err := checkTableName(name); err != nil {
-		return err
+		return false, err
 	}
 	key := a.ID + "/" + strings.ToLower(name)
-	return s.State.Update(ctx, func(tx *state.Tx) error {
-		if ok, err := tx.Get(tableBucket, key, new(table)); err != nil || ok {
-			return orElse(err, refuse(http.StatusConflict, "TableAlreadyExists", "The table specified already exists."))
+	err = s.State.Update(ctx, func(tx *state.Tx) error {
+		ok, err := tx.Get(tableBucket, key, new(table))
+		if made = !ok; err != nil || ok {
+			return err
 		}
 		if ok, err := tx.Get(accountBucket, a.Name, new(Account)); err != nil || !ok { // it was deleted meanwhile
 			return orElse(err, errNoAccount(a.Name))
 		}
 		return tx.Put(tableBucket, key, table{name, newID()})
 	})
+	return made && err == nil, err
 }
 
 // DeleteTable removes a table with its entities.
@@ -289,7 +292,11 @@ func (s *Service) putTable(q *request) error {
 	if err := q.permit(need{action: tableActions + "write", kind: 'c', perms: "cw"}); err != nil {
 		return err
 	}
-	if err := s.createTable(q.r.Context(), q.account, q.table); err != nil {
+	made, err := s.createTable(q.r.Context(), q.account, q.table)
+	if err == nil && !made {
+		err = refuse(http.StatusConflict, "TableAlreadyExists", "The table specified already exists.")
+	}
+	if err != nil {
 		return err
 	}
 	q.w.Header().Set("Location", q.url()+"Tables('"+q.table+"')")

@@ -83,6 +83,9 @@ func TestTablesAreMadeListedAndDeleted(t *testing.T) {
 	if names, next, err := f.Tables(t.Context(), "first", "", 0); err != nil || next != "" || fmt.Sprint(names) != "[Bbb Ccc]" {
 		t.Errorf("Tables = %v, %q, %v", names, next, err)
 	}
+	if err := f.CreateTable(t.Context(), "first", "bbb"); err != nil { // it is there, in another case
+		t.Errorf("CreateTable = %v", err)
+	}
 	if err := f.DeleteTable(t.Context(), "first", "none"); !isAzure(err, "TableNotFound") {
 		t.Errorf("DeleteTable = %v", err)
 	}
