@@ -47,12 +47,12 @@ func (d *Directory) inTenant(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// base is the tenant's part of the authority that the request came to.
+// base is the tenant's part of the authority as the caller knows it: by its name, or by the address of the machine.
 func (d *Directory) base(r *http.Request) string {
 	if strings.EqualFold(r.PathValue("tenant"), adfs) {
-		return d.cfg.Authority + "/" + adfs
+		return "https://" + r.Host + "/" + adfs
 	}
-	return d.cfg.Authority + "/" + d.cfg.Tenant
+	return "https://" + r.Host + "/" + d.cfg.Tenant
 }
 
 func (d *Directory) metadata(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +61,8 @@ func (d *Directory) metadata(w http.ResponseWriter, r *http.Request) {
 		version = "v2.0/"
 	}
 	azure.WriteJSON(w, http.StatusOK, map[string]any{
-		"issuer": d.issuer(), "token_endpoint": base + "/oauth2/" + version + "token", "jwks_uri": base + "/discovery/" + version + "keys",
+		// Clients want an issuer on the host that they asked. Tokens name the authority, however they were asked for.
+		"issuer": "https://" + r.Host + "/" + d.cfg.Tenant + "/", "token_endpoint": base + "/oauth2/" + version + "token", "jwks_uri": base + "/discovery/" + version + "keys",
 		"authorization_endpoint": base + "/oauth2/" + version + "authorize", "response_types_supported": []string{"token"}, "subject_types_supported": []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{"RS256"}, "token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"scopes_supported": []string{"openid"}, "tenant_region_scope": "NA", "cloud_instance_name": strings.TrimPrefix(d.cfg.Authority, "https://"),

@@ -121,7 +121,7 @@ func (s *Service) address(r *http.Request) (name string, parts []string) {
 	if name, ok := strings.CutSuffix(strings.ToLower(host), "."+suffix); ok {
 		return name, parts
 	}
-	return parts[0], parts[1:]
+	return strings.TrimSuffix(parts[0], ".vault"), parts[1:] // where one address serves all planes, names say which
 }
 
 func (s *Service) authenticate(r *http.Request) (who azure.Principal, err error) {

@@ -170,10 +170,11 @@ func (s *Service) doDeploy(o *running) error {
 	if err != nil {
 		return err
 	}
-	if err := s.changeDeployment(o.ctx, o.on, func(d *deployment) { d.State = "Running" }); err != nil {
+	var above []string
+	if err := s.changeDeployment(o.ctx, o.on, func(d *deployment) { d.State, above = "Running", append(d.Above, d.Path) }); err != nil {
 		return err
 	}
-	run := &deploying{s: s, caller: o.By.caller(), id: o.on, states: make(map[string]*steps)}
+	run := &deploying{s: s, caller: o.By.caller(), id: o.on, above: above, states: make(map[string]*steps)}
 	failures := run.all(o.ctx, plan.Resources)
 	o.came = &outcome{plan: plan}
 	switch {

@@ -106,6 +106,22 @@ func TestNestedDeployments(t *testing.T) {
 	}
 }
 
+// A deployment that waits for itself would wait for ever.
+func TestADeploymentIsNotNestedInItself(t *testing.T) {
+	f := newFixture(t)
+	nested := func(name, resources string) string {
+		return `{"type":"Microsoft.Resources/deployments","apiVersion":"2021-04-01","name":"` + name + `","properties":{"mode":"Incremental","expressionEvaluationOptions":{"scope":"inner"},"template":` +
+			templateText(`"resources":[`+resources+`]`) + `}}`
+	}
+	for name, resources := range map[string]string{"itself": nested("D", thingText(thing, "t", "")), "by way of another": nested("other", nested("d", thingText(thing, "t", "")))} {
+		d := f.run("d", orderText(templateText(`"resources":[`+resources+`]`), "{}"))
+		if text := document.Text(d); !strings.Contains(text, "DeploymentFailed") || name == "itself" && !strings.Contains(text, "nested in itself") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	f.want(f.do("owner", "GET", at(thing, "t"), ""), 404, "ResourceNotFound")
+}
+
 func TestADeploymentThatFailsSaysWhereAndLeavesTheRest(t *testing.T) {
 	f := newFixture(t)
 	f.world.set(func() { f.world.broken["bad"] = true })

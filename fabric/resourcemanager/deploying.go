@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/causeway-gateway/causeway/fabric/azure"
@@ -15,7 +16,8 @@ import (
 type deploying struct {
 	s *Service
 	caller
-	id azure.ID
+	id    azure.ID
+	above []string // ids of this deployment, and of those that it is nested in
 
 	mu     sync.Mutex // guards the field below
 	states map[string]*steps
@@ -144,6 +146,9 @@ func (s *Service) busyWith(id azure.ID) *running {
 
 // nested runs a deployment within a deployment.
 func (d *deploying) nested(ctx context.Context, id azure.ID, body *document.Object) error {
+	if slices.ContainsFunc(d.above, func(a string) bool { return strings.EqualFold(a, id.String()) }) {
+		return azure.Errorf(http.StatusConflict, "DeploymentActive", "The deployment '%s' is nested in itself, and would wait for its own end. Give it another name.", id.Name())
+	}
 	if other := d.s.busyWith(id); other != nil && other.Verb == verbDeploy { // it was begun before a crash, and goes on
 		return other.wait(ctx)
 	}
@@ -151,7 +156,7 @@ func (d *deploying) nested(ctx context.Context, id azure.ID, body *document.Obje
 	if err != nil {
 		return err
 	}
-	inner.Caused = d.correlation
+	inner.Caused, inner.Above = d.correlation, d.above
 	o, err := d.s.deploy(ctx, d.caller, id, inner, order)
 	if err != nil {
 		return err

@@ -30,7 +30,8 @@ type deployment struct {
 	Started    time.Time        `json:"started"`
 	Ended      time.Time        `json:"ended,omitzero"`
 	Caused     string           `json:"caused"`
-	Operation  string           `json:"operation"` // id of the latest
+	Operation  string           `json:"operation"`       // id of the latest
+	Above      []string         `json:"above,omitempty"` // ids of the deployments that it is nested in
 }
 
 // An order is what a deployment was asked for with. It is kept until the deployment has ended, and its template after
@@ -321,7 +322,7 @@ func putDeployment(q *request) (*answer, error) {
 	if d, err = q.s.deploymentOf(q.Context(), q.id); err != nil {
 		return nil, err
 	}
-	q.writer.Header().Set("Azure-AsyncOperation", q.s.cfg.URL+q.URL.Path+"/operationStatuses/"+o.ID+"?api-version="+q.version)
+	q.writer.Header().Set("Azure-AsyncOperation", q.base()+q.URL.Path+"/operationStatuses/"+o.ID+"?api-version="+q.version)
 	q.again()
 	return &answer{http.StatusCreated, d.show()}, nil
 }

@@ -122,7 +122,7 @@ func (q *request) authenticate() (err error) {
 	if !has || token == "" {
 		return azure.Errorf(http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
 	}
-	q.who, err = q.s.cfg.Verify(token, q.s.cfg.URL, q.s.cfg.URL+"/")
+	q.who, err = q.s.cfg.Verify(token, q.s.cfg.Audiences...)
 	if err != nil {
 		return azure.Errorf(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is invalid.")
 	}

@@ -22,6 +22,7 @@ type Type struct {
 	Name     string   // within the namespace: "virtualNetworks", "virtualNetworks/subnets"
 	Versions []string // of its API, the newest first
 	Global   bool     // it lies in no location
+	Implied  bool     // one named "default" is always there, as a storage account's blobServices are
 	Slow     bool     // Put and Delete are answered before they are done
 	Secret   []string // paths in the body that are never shown: "properties.administratorPassword"
 

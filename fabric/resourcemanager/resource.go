@@ -65,6 +65,20 @@ func read(tx *state.Tx, id azure.ID) (*Resource, error) {
 	return r, r.complete(tx)
 }
 
+// readOrImply is read, with those that are there without having been made.
+func (s *Service) readOrImply(tx *state.Tx, id azure.ID) (*Resource, error) {
+	r, err := read(tx, id)
+	k, known := s.kindOf(id.Type())
+	if err != nil || r != nil || !known || !k.Implied || !strings.EqualFold(id.Name(), "default") {
+		return r, err
+	}
+	parent, err := read(tx, id.Parent())
+	if err != nil || parent == nil {
+		return nil, err
+	}
+	return &Resource{ID: id, Path: id.String(), Body: document.NewObject("properties", &document.Object{}), State: stateSucceeded, Created: parent.Created, Changed: parent.Created}, nil
+}
+
 // complete reads the body and what follows from the rest.
 func (r *Resource) complete(tx *state.Tx) (err error) {
 	if r.ID, err = azure.ParseID(r.Path); err != nil {

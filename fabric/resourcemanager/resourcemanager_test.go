@@ -175,7 +175,7 @@ func (f *fixture) now() time.Time {
 func (f *fixture) open() {
 	f.t.Helper()
 	ctx, stop := context.WithCancel(f.t.Context())
-	s, err := Open(ctx, Config{State: f.state, Now: f.now, Log: slog.New(slog.DiscardHandler), URL: management, Login: "https://login.test:9443", Tenant: testTenant, TenantName: "Test",
+	s, err := Open(ctx, Config{State: f.state, Now: f.now, Log: slog.New(slog.DiscardHandler), URL: management, Audiences: []string{management, management + "/"}, Login: "https://login.test:9443", Tenant: testTenant, TenantName: "Test",
 		Subscriptions: []Subscription{{testSub, "one"}, {otherSub, "two"}}, Locations: []Location{{"westeurope", "West Europe"}, {"northeurope", "North Europe"}},
 		Verify: func(token string, audiences ...string) (azure.Principal, error) {
 			p, known := principals[token]

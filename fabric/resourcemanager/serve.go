@@ -22,7 +22,7 @@ func (s *Service) resourceAt(ctx context.Context, id azure.ID) (r *Resource, err
 		if err := s.groupOf(tx, id); err != nil {
 			return err
 		}
-		if r, err = read(tx, id); err == nil && r == nil {
+		if r, err = s.readOrImply(tx, id); err == nil && r == nil {
 			err = notFound(id)
 		}
 		return err
@@ -117,13 +117,13 @@ func (q *request) remove(k kind) (*answer, error) {
 // accepted answers that something is under way.
 func (q *request) accepted(o *running) *answer {
 	q.polled(o)
-	q.writer.Header().Set("Location", q.s.operationURL(&o.operation, "operationResults"))
+	q.writer.Header().Set("Location", q.base()+operationPath(&o.operation, q.s.cfg.Locations[0].Name, "operationResults"))
 	return &answer{status: http.StatusAccepted}
 }
 
 // polled says where an operation can be asked for, and when.
 func (q *request) polled(o *running) {
-	q.writer.Header().Set("Azure-AsyncOperation", q.s.statusURL(&o.operation))
+	q.writer.Header().Set("Azure-AsyncOperation", q.base()+operationPath(&o.operation, q.s.cfg.Locations[0].Name, "operationStatuses"))
 	q.again()
 }
 
@@ -132,15 +132,20 @@ func (q *request) again() {
 	q.writer.Header().Set("Retry-After", strconv.Itoa(int(q.s.cfg.Poll.Seconds()+0.999)))
 }
 
-func (s *Service) statusURL(o *operation) string { return s.operationURL(o, "operationStatuses") }
+// base is this plane as the caller knows it: by its name, or by the address of the machine.
+func (q *request) base() string { return "https://" + q.Host }
 
-func (s *Service) operationURL(o *operation, what string) string {
+func (s *Service) statusURL(o *operation) string {
+	return s.cfg.URL + operationPath(o, s.cfg.Locations[0].Name, "operationStatuses")
+}
+
+func operationPath(o *operation, location, what string) string {
 	on, _ := azure.ParseID(o.On) // it was made from an id
 	namespace := on.Namespace()
 	if namespace == "" {
 		namespace = "Microsoft.Resources"
 	}
-	return s.cfg.URL + "/subscriptions/" + on.Subscription() + "/providers/" + namespace + "/locations/" + s.cfg.Locations[0].Name + "/" + what + "/" + o.ID + "?api-version=2021-04-01"
+	return "/subscriptions/" + on.Subscription() + "/providers/" + namespace + "/locations/" + location + "/" + what + "/" + o.ID + "?api-version=2021-04-01"
 }
 
 // operation reads the operation that a path names. Who did not ask for it must be allowed to read what it is about.
@@ -200,7 +205,7 @@ func operationResult(q *request) (*answer, error) {
 		return nil, err
 	case o.Status == inProgress:
 		q.again()
-		q.writer.Header().Set("Location", q.s.operationURL(&o, "operationResults"))
+		q.writer.Header().Set("Location", q.base()+operationPath(&o, q.s.cfg.Locations[0].Name, "operationResults"))
 		return &answer{status: http.StatusAccepted}, nil
 	case o.Error != nil:
 		e := *o.Error
@@ -251,7 +256,7 @@ func (q *request) window() (from, size int, err error) {
 func (q *request) nextLink(from int) string {
 	query := q.URL.Query()
 	query.Set("$skiptoken", base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(from))))
-	return q.s.cfg.URL + (&url.URL{Path: q.URL.Path}).EscapedPath() + "?" + query.Encode()
+	return q.base() + (&url.URL{Path: q.URL.Path}).EscapedPath() + "?" + query.Encode()
 }
 
 // listOf lists the resources of a type: in a subscription, in a group, or within a resource.

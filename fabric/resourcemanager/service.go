@@ -18,8 +18,9 @@ type Config struct {
 	State         *state.Store
 	Now           func() time.Time
 	Log           *slog.Logger
-	URL           string // of this plane, without a slash at its end; tokens are for it, too
-	Login         string // where tokens are to be had
+	URL           string   // of this plane, without a slash at its end
+	Audiences     []string // what tokens may be for
+	Login         string   // where tokens are to be had
 	Tenant        string
 	TenantName    string
 	Subscriptions []Subscription

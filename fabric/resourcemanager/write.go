@@ -147,7 +147,7 @@ func (s *Service) foundation(tx *state.Tx, id azure.ID) error {
 		return err
 	}
 	if parent := id.Parent(); parent.IsResource() {
-		r, err := read(tx, parent)
+		r, err := s.readOrImply(tx, parent)
 		if err != nil || r == nil {
 			return orElse(err, azure.Errorf(http.StatusNotFound, "ParentResourceNotFound", "Failed to perform 'write' on resource(s) of type '%s', because the parent resource '%s' could not be found.",
 				strings.TrimPrefix(id.Type(), id.Namespace()+"/"), parent))

@@ -34,8 +34,8 @@ func (c *container) etag() string { return etagOf(c.Modified) }
 
 var isContainerName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{1,61})[a-z0-9]$`)
 
-// checkContainerName takes what Azure takes, but for the folders $root, $logs and $web.
-func checkContainerName(name string) error {
+// CheckContainerName takes what Azure takes, but for the folders $root, $logs and $web.
+func CheckContainerName(name string) error {
 	switch {
 	case len(name) < 3 || len(name) > 63:
 		return refuse(http.StatusBadRequest, "OutOfRangeInput", "The specified resource name length is not within the permissible limits.")
@@ -100,7 +100,7 @@ func alreadyThere(*container) (*container, error) {
 
 // putNewContainer makes a container. What becomes of one that is there is for again to say.
 func (s *Service) putNewContainer(ctx context.Context, a *account, name, public string, meta map[string]string, again func(old *container) (*container, error)) (c *container, err error) {
-	if err := checkContainerName(name); err != nil {
+	if err := CheckContainerName(name); err != nil {
 		return nil, err
 	}
 	switch {

@@ -160,6 +160,7 @@ func (q *request) readAccount() error {
 			return refuse(http.StatusMisdirectedRequest, "InvalidUri", "The requested URI does not represent any resource on the server.")
 		}
 		name, path, _ = strings.Cut(path, "/")
+		name = strings.TrimSuffix(name, "."+q.plane.name) // where one address serves all planes, their names say which
 	}
 	a, err := q.plane.Service.account(name)
 	if err != nil {

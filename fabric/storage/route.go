@@ -15,7 +15,7 @@ func nameBlob(q *request) error {
 		}
 		return nil
 	}
-	if err := checkContainerName(q.container); err != nil {
+	if err := CheckContainerName(q.container); err != nil {
 		return err
 	}
 	return checkBlobName(q.blob)

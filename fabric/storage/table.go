@@ -81,10 +81,11 @@ func (q *request) nameInTables(inner string) error {
 		return errTableURI
 	}
 	q.table = parts[1]
-	return checkTableName(q.table)
+	return CheckTableName(q.table)
 }
 
-func checkTableName(name string) error {
+// CheckTableName takes what Azure takes.
+func CheckTableName(name string) error {
 	if !isTableName.MatchString(name) || strings.EqualFold(name, "Tables") {
 		return errTableName(name)
 	}
@@ -173,7 +174,7 @@ func (s *Service) CreateTable(ctx context.Context, account, name string) error {
 }
 
 func (s *Service) createTable(ctx context.Context, a *account, name string) (made bool, err error) {
-	if err := checkTableName(name); err != nil {
+	if err := CheckTableName(name); err != nil {
 		return false, err
 	}
 	key := a.ID + "/" + strings.ToLower(name)
@@ -286,7 +287,7 @@ func (s *Service) putTable(q *request) error {
 		return errInput("the body names no table")
 	}
 	q.table = asked.TableName
-	if err := checkTableName(q.table); err != nil {
+	if err := CheckTableName(q.table); err != nil {
 		return err
 	}
 	if err := q.permit(need{action: tableActions + "write", kind: 'c', perms: "cw"}); err != nil {
