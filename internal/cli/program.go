@@ -35,7 +35,7 @@ func (a *app) line(args ...string) string {
 }
 
 // ourCommand finds a command of ours in a hint.
-var ourCommand = regexp.MustCompile(`(^|: |; |\(|or )causeway (up|down|status|server|device|logs|explain|site|gateway|connection-point)\b`)
+var ourCommand = regexp.MustCompile(`(^|: |; |\(|or )causeway (up|down|status|server|device|logs|explain|site|gateway|connection-point|fabric)\b`)
 
 // pasteable writes a hint's commands as they run here. Whoever makes a hint does not know how we were called.
 func (a *app) pasteable(hint string) string {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -25,7 +26,10 @@ type claim struct {
 
 // claimState makes the folder if need be, checks that nobody else can read or change it, and locks it, so that one
 // site runs in it. After an error the file system is as it was.
-func claimState(dir state) (_ *claim, err error) {
+func claimState(dir state) (*claim, error) { return claimFolder(dir, siteRuns) }
+
+// claimFolder is claimState for whatever has a folder of its own. taken is what to say when it is held already.
+func claimFolder(dir state, taken func(dir state, pid string) error) (_ *claim, err error) {
 	c := &claim{dir: dir}
 	defer func() {
 		if err != nil {
@@ -38,7 +42,7 @@ func claimState(dir state) (_ *claim, err error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
-	if c.lock, err = lockFile(dir); err != nil {
+	if c.lock, err = lockFile(dir, taken); err != nil {
 		return nil, err
 	}
 	_, err = os.Lstat(dir.site()) // after the lock: whoever held it a moment ago may have made a site
@@ -128,10 +132,8 @@ func checkContents(dir state, perm fs.FileMode) error {
 			"make sure that nobody changed it, then: chmod 700 %s", dir)
 	}
 	for _, name := range names {
-		for _, ours := range stateEntries {
-			if name == ours {
-				return nil
-			}
+		if name == fabricFolder || slices.Contains(stateEntries, name) {
+			return nil
 		}
 	}
 	return causeway.WithHint(fmt.Errorf("state folder %s holds other things, such as %q", dir, names[0]),
@@ -160,7 +162,7 @@ func checkParents(dir state) error {
 }
 
 // lockFile takes the lock without waiting. It is held by the open file and gone with the process, however that ends.
-func lockFile(dir state) (*os.File, error) {
+func lockFile(dir state, taken func(dir state, pid string) error) (*os.File, error) {
 	f, err := os.OpenFile(dir.lock(), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, stateError(dir, err)
@@ -169,8 +171,7 @@ func lockFile(dir state) (*os.File, error) {
 		defer f.Close()
 		pid := make([]byte, 20)
 		n, _ := f.ReadAt(pid, 0)
-		return nil, causeway.WithHint(fmt.Errorf("a site already runs in %s (pid %s)", dir, strings.TrimSpace(string(pid[:n]))),
-			"see it with: causeway status --state %s; stop it with: causeway down --state %s; or give this one another folder with --state DIR", dir, dir)
+		return nil, taken(dir, strings.TrimSpace(string(pid[:n])))
 	}
 	if err := f.Truncate(0); err != nil {
 		f.Close()
@@ -181,6 +182,11 @@ func lockFile(dir state) (*os.File, error) {
 		return nil, stateError(dir, err)
 	}
 	return f, nil
+}
+
+func siteRuns(dir state, pid string) error {
+	return causeway.WithHint(fmt.Errorf("a site already runs in %s (pid %s)", dir, pid),
+		"see it with: causeway status --state %s; stop it with: causeway down --state %s; or give this one another folder with --state DIR", dir, dir)
 }
 
 func stateError(dir state, err error) error {
