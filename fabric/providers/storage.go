@@ -100,7 +100,8 @@ func (a accounts) show(_ context.Context, r *resourcemanager.Resource, p *docume
 	p.Set("allowBlobPublicAccess", account.AllowBlobPublicAccess)
 	p.Set("minimumTlsVersion", account.MinimumTLSVersion)
 	p.Set("supportsHttpsTrafficOnly", true)
-	p.Set("primaryEndpoints", document.NewObject("blob", "https://"+account.Name+"."+a.BlobHost+"/", "table", "https://"+account.Name+"."+a.TableHost+"/"))
+	blob, table := a.Endpoints(account.Name)
+	p.Set("primaryEndpoints", document.NewObject("blob", blob, "table", table))
 	return nil
 }
 
@@ -135,8 +136,8 @@ func named(rule func(string) error) func(context.Context, *resourcemanager.Wish)
 // accountOf is the account that something in it belongs to: …/storageAccounts/A/blobServices/default/containers/C.
 func accountOf(id azure.ID) string { return id.Parent().Parent().Name() }
 
-// there is no error when what was to be made is there already: an operation that was cut off runs again.
-func there(err error, code string) error {
+// gone takes what is not there for deleted: an operation that was cut off runs again.
+func gone(err error, code string) error {
 	if err != nil && azure.AsError(err).Code == code {
 		return nil
 	}
@@ -144,19 +145,19 @@ func there(err error, code string) error {
 }
 
 func (a accounts) putContainer(ctx context.Context, r *resourcemanager.Resource) error {
-	return there(a.CreateContainer(ctx, accountOf(r.ID), r.ID.Name(), r.Properties().String("publicAccess"), nil), "ContainerAlreadyExists")
+	return a.CreateContainer(ctx, accountOf(r.ID), r.ID.Name(), r.Properties().String("publicAccess"), nil)
 }
 
 func (a accounts) removeContainer(ctx context.Context, r *resourcemanager.Resource) error {
-	return there(a.DeleteContainer(ctx, accountOf(r.ID), r.ID.Name()), "ContainerNotFound")
+	return gone(a.DeleteContainer(ctx, accountOf(r.ID), r.ID.Name()), "ContainerNotFound")
 }
 
 func (a accounts) putTable(ctx context.Context, r *resourcemanager.Resource) error {
-	return there(a.CreateTable(ctx, accountOf(r.ID), r.ID.Name()), "TableAlreadyExists")
+	return a.CreateTable(ctx, accountOf(r.ID), r.ID.Name())
 }
 
 func (a accounts) removeTable(ctx context.Context, r *resourcemanager.Resource) error {
-	return there(a.DeleteTable(ctx, accountOf(r.ID), r.ID.Name()), "TableNotFound")
+	return gone(a.DeleteTable(ctx, accountOf(r.ID), r.ID.Name()), "TableNotFound")
 }
 
 func (a accounts) checkName(_ context.Context, _ azure.ID, _ []string, _ *http.Request, body *document.Object) (int, any, error) {
