@@ -62,6 +62,9 @@ func (s *Service) checkPlanned(c caller, r *template.Resource) error {
 	if err := k.checkVersion(r.APIVersion); err != nil {
 		return err
 	}
+	if err := k.checkPlace(r.ID); err != nil {
+		return azure.Errorf(http.StatusBadRequest, "InvalidTemplateDeployment", "The template deployment failed: the resource '%s' of type '%s' cannot be deployed to '%s'.", r.Name, r.Type, r.ID).Within(err)
+	}
 	if _, known := s.subscription(r.ID.Subscription()); !known {
 		return azure.Errorf(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", r.ID.Subscription())
 	}
@@ -69,7 +72,7 @@ func (s *Service) checkPlanned(c caller, r *template.Resource) error {
 	if k.full == groupType {
 		action = "Microsoft.Resources/subscriptions/resourceGroups/write"
 	}
-	if isExtension(k.full) {
+	if k.extends {
 		on = r.ID.Scope()
 	}
 	if err := s.permit(c.who, action, on); err != nil {
@@ -78,8 +81,25 @@ func (s *Service) checkPlanned(c caller, r *template.Resource) error {
 	return nil
 }
 
-// isExtension says whether a type is one of those that routes name, and that are no resources.
-func isExtension(full string) bool { _, is := extensions["PUT "+strings.ToLower(full)]; return is }
+// checkPlace says whether something of this type may have an id that a template gives it.
+func (k kind) checkPlace(id azure.ID) error {
+	scope := id.Scope()
+	fits := false
+	switch {
+	case k.extends:
+		fits = true
+	case k.full == groupType:
+		fits = !id.IsResource()
+	case k.full == deploymentType:
+		fits = !scope.IsResource() && !scope.IsTenant()
+	case !k.own:
+		return misplaced(id)
+	}
+	if !fits {
+		return azure.Errorf(http.StatusBadRequest, "InvalidResourceLocation", "The type '%s' is not one that lies there.", k.full)
+	}
+	return nil
+}
 
 // deploy records a deployment and starts it.
 func (s *Service) deploy(ctx context.Context, c caller, id azure.ID, d deployment, order order) (*running, error) {

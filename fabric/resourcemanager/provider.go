@@ -38,6 +38,9 @@ type Type struct {
 	Show func(ctx context.Context, r *Resource, properties *document.Object) error
 	// Actions are what POST does: by name, such as "listKeys".
 	Actions map[string]Action
+
+	own     bool // the control plane serves it itself, and it is no resource
+	extends bool // the same, and it lies on any scope or resource
 }
 
 // A Wish is what somebody wants a resource to be.

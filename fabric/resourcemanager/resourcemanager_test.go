@@ -31,6 +31,7 @@ const (
 	management = "https://management.test:9443"
 	thing      = "Causeway.Test/things"
 	slow       = "Causeway.Test/slows"
+	whole      = "Causeway.Test/wholes"
 )
 
 // Who asks: a token is the name. The owner owns the first subscription.
@@ -62,19 +63,40 @@ func (w *world) set(change func()) {
 	change()
 }
 
-func (w *world) put(ctx context.Context, r *Resource) error {
+// pass waits for the gate of a resource.
+func (w *world) pass(ctx context.Context, r *Resource) error {
 	w.mu.Lock()
-	gate, broken := w.gate, w.broken[r.ID.Name()]
+	gate := w.gate
 	if own := w.gates[r.ID.Name()]; own != nil {
 		gate = own
 	}
 	w.mu.Unlock()
-	if gate != nil {
-		select {
-		case <-gate:
-		case <-ctx.Done():
-			return ctx.Err()
+	if gate == nil {
+		return nil
+	}
+	select {
+	case <-gate:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *world) slowly(do func(context.Context, *Resource) error) func(context.Context, *Resource) error {
+	return func(ctx context.Context, r *Resource) error {
+		if err := w.pass(ctx, r); err != nil {
+			return err
 		}
+		return do(ctx, r)
+	}
+}
+
+func (w *world) put(ctx context.Context, r *Resource) error {
+	w.mu.Lock()
+	broken := w.broken[r.ID.Name()]
+	w.mu.Unlock()
+	if err := w.pass(ctx, r); err != nil {
+		return err
 	}
 	if broken {
 		return azure.Errorf(http.StatusConflict, "AllocationFailed", "There is no room.")
@@ -100,6 +122,9 @@ func (w *world) release(_ context.Context, r *Resource) error {
 func (w *world) provider() *Provider {
 	versions := []string{"2025-01-01", "2024-01-01"}
 	check := func(_ context.Context, wish *Wish) error {
+		if bad, _ := wish.Body.At("properties", "panic"); bad == true {
+			panic("as it was asked for")
+		}
 		if size, _ := wish.Body.At("properties", "size"); size != nil && size != int64(1) && size != int64(2) {
 			return azure.Errorf(http.StatusBadRequest, "InvalidSize", "The size is %v.", size)
 		}
@@ -124,6 +149,8 @@ func (w *world) provider() *Provider {
 			}},
 		{Name: "things/parts", Versions: versions, Put: w.put, Delete: w.remove},
 		{Name: "slows", Versions: versions, Slow: true, Check: check, Put: w.put, Delete: w.remove, Release: w.release},
+		{Name: "wholes", Versions: versions, Slow: true, Delete: w.slowly(w.remove)},
+		{Name: "wholes/pieces", Versions: versions, Slow: true, Put: w.put, Delete: w.remove},
 	}, Calls: []Call{{Method: "POST", Path: "checkNameAvailability", Action: "Causeway.Test/checkNameAvailability/read",
 		Do: func(_ context.Context, _ azure.ID, _ []string, _ *http.Request, body *document.Object) (int, any, error) {
 			return http.StatusOK, document.NewObject("nameAvailable", body.String("name") != "taken"), nil
@@ -135,6 +162,7 @@ type fixture struct {
 	*Service
 	t      *testing.T
 	world  *world
+	dir    string // of the state
 	state  *state.Store
 	access *access.Control
 	server *httptest.Server
@@ -145,9 +173,9 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, time: time.Now(), world: &world{real: make(map[string]int), inUse: make(map[string]bool), broken: make(map[string]bool)}}
+	f := &fixture{t: t, dir: t.TempDir(), time: time.Now(), world: &world{real: make(map[string]int), inUse: make(map[string]bool), broken: make(map[string]bool)}}
 	var err error
-	if f.state, err = state.Open(t.Context(), t.TempDir()); err != nil {
+	if f.state, err = state.Open(t.Context(), f.dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.state.Close() })
@@ -261,6 +289,27 @@ func (f *fixture) want(got reply, status int, code string) {
 	f.t.Helper()
 	if got.status != status || got.code() != code {
 		f.t.Errorf("answer is %d %q (%s), want %d %q", got.status, got.code(), got.body.String("error", "message"), status, code)
+	}
+}
+
+// nowhere looks for a text in all that is kept unsealed.
+func (f *fixture) nowhere(text string) {
+	f.t.Helper()
+	err := f.state.View(f.t.Context(), func(tx *state.Tx) error {
+		for _, bucket := range []string{groupBucket, resourceBucket, bodyBucket, operationBucket, requestBucket, deploymentBucket, orderBucket, stepBucket, lockBucket, activityBucket} {
+			for e, err := range tx.Scan(bucket, "", "") {
+				if err != nil {
+					return err
+				}
+				if strings.Contains(string(e.Value), text) {
+					f.t.Errorf("%s %s holds it: %s", bucket, e.Key, e.Value)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		f.t.Error(err)
 	}
 }
 

@@ -2,7 +2,6 @@ package resourcemanager
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/causeway-gateway/causeway/fabric/azure"
@@ -216,6 +215,9 @@ func (q *request) typed(namespace string, rest []string) (*answer, error) {
 	if !known {
 		return nil, q.unknownType(namespace, names)
 	}
+	if k.own {
+		return nil, q.noRoute(false)
+	}
 	if err := k.checkVersion(q.version); err != nil {
 		return nil, err
 	}
@@ -255,8 +257,8 @@ func (q *request) one(k kind) (*answer, error) {
 	if verb == "" {
 		return nil, q.noRoute(true)
 	}
-	if q.scopeLength() != 4 {
-		return nil, azure.Errorf(http.StatusBadRequest, "InvalidRequestUri", "A resource lies in a resource group, and '%s' does not.", q.id)
+	if err := misplaced(q.id); err != nil {
+		return nil, err
 	}
 	if err := q.s.permit(q.who, k.full+"/"+verb, q.id); err != nil {
 		return nil, err
@@ -270,7 +272,10 @@ func (q *request) one(k kind) (*answer, error) {
 	return q.get(k)
 }
 
-// scopeLength is how many segments stand before the resource that the path names.
-func (q *request) scopeLength() int {
-	return slices.IndexFunc(q.segments, func(s string) bool { return strings.EqualFold(s, "providers") })
+// misplaced refuses resources that lie elsewhere than in a resource group.
+func misplaced(id azure.ID) error {
+	if scope := id.Scope(); scope.IsResource() || scope.ResourceGroup() == "" {
+		return azure.Errorf(http.StatusBadRequest, "InvalidRequestUri", "A resource lies in a resource group, and '%s' does not.", id)
+	}
+	return nil
 }

@@ -252,7 +252,7 @@ func TestSubscriptionsAndProvidersByAzuresClient(t *testing.T) {
 		t.Errorf("tenants %+v, %v", page.Value, err)
 	}
 	providers := client(armresources.NewProvidersClient(testSub, credential("owner"), f.options()))
-	if got, err := providers.Get(ctx, "causeway.test", nil); err != nil || *got.RegistrationState != "NotRegistered" || len(got.ResourceTypes) != 3 {
+	if got, err := providers.Get(ctx, "causeway.test", nil); err != nil || *got.RegistrationState != "NotRegistered" || len(got.ResourceTypes) != 5 {
 		t.Errorf("provider %+v, %v", got, err)
 	}
 	if got, err := providers.Register(ctx, "Causeway.Test", nil); err != nil || *got.RegistrationState != "Registered" {

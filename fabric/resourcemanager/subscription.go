@@ -245,18 +245,19 @@ func registerProvider(yes bool) func(*request) (*answer, error) {
 func (s *Service) resources() *Provider {
 	versions := []string{"2025-04-01", "2024-03-01", "2022-09-01", "2021-04-01", "2020-10-01"}
 	return &Provider{Namespace: "Microsoft.Resources", Types: []*Type{
-		{Name: "subscriptions", Versions: versions, Global: true}, {Name: "resourceGroups", Versions: versions, Global: true},
-		{Name: "deployments", Versions: versions, Global: true}, {Name: "deployments/operations", Versions: versions, Global: true},
+		{Name: "subscriptions", Versions: versions, Global: true, own: true}, {Name: "resourceGroups", Versions: versions, Global: true, own: true},
+		{Name: "deployments", Versions: versions, Global: true, own: true}, {Name: "deployments/operations", Versions: versions, Global: true, own: true},
 	}}
 }
 
 func (s *Service) authorization() *Provider {
 	return &Provider{Namespace: "Microsoft.Authorization", Types: []*Type{
-		{Name: "roleAssignments", Versions: []string{"2022-04-01", "2020-04-01-preview"}, Global: true}, {Name: "roleDefinitions", Versions: []string{"2022-04-01"}, Global: true},
-		{Name: "locks", Versions: []string{"2020-05-01", "2016-09-01"}, Global: true},
+		{Name: "roleAssignments", Versions: []string{"2022-04-01", "2020-04-01-preview"}, Global: true, own: true, extends: true},
+		{Name: "roleDefinitions", Versions: []string{"2022-04-01"}, Global: true, own: true, extends: true},
+		{Name: "locks", Versions: []string{"2020-05-01", "2016-09-01"}, Global: true, own: true, extends: true},
 	}}
 }
 
 func (s *Service) insights() *Provider {
-	return &Provider{Namespace: "Microsoft.Insights", Types: []*Type{{Name: "eventtypes/management", Versions: []string{"2015-04-01"}, Global: true}}}
+	return &Provider{Namespace: "Microsoft.Insights", Types: []*Type{{Name: "eventtypes/management", Versions: []string{"2015-04-01"}, Global: true, own: true}}}
 }

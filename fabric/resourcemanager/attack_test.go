@@ -1,0 +1,32 @@
+package resourcemanager
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/causeway-gateway/causeway/fabric/document"
+)
+
+const rbac = "/providers/Microsoft.Authorization/"
+
+// What the control plane serves itself is no resource, and resources lie in groups and nowhere else: whatever is kept at
+// another place, nobody could delete.
+func TestNothingIsKeptWhereItDoesNotBelong(t *testing.T) {
+	f := newFixture(t)
+	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope"}`), 201, "")
+	body := `{"location":"westeurope","properties":{}}`
+	for _, path := range []string{at("Microsoft.Resources/resourceGroups", "h"), at("Microsoft.Resources/subscriptions", "s"), at("Microsoft.Insights/eventtypes", "e") + "/management/m"} {
+		f.want(f.do("owner", "PUT", path, body), 404, "InvalidRequestUri")
+	}
+	f.want(f.do("owner", "PUT", at(thing, "t")+"/providers/"+thing+"/u", body), 400, "InvalidRequestUri")
+	group := `{"type":"Microsoft.Resources/resourceGroups","apiVersion":"2021-04-01","name":"made","location":"westeurope"}`
+	inner := strings.Replace(thingText(thing, "u", `,"scope":"`+at(thing, "t")+`"`), "[resourceGroup().location]", "westeurope", 1)
+	for _, resource := range []string{group, inner, `{"type":"Microsoft.Resources/subscriptions","apiVersion":"2021-04-01","name":"s"}`} {
+		f.want(f.do("owner", "PUT", deploymentAt("d"), orderText(templateText(`"resources":[`+resource+`]`), "{}")), 400, "InvalidTemplateDeployment")
+	}
+	loose := `{"location":"westeurope","properties":{"mode":"Incremental","template":` + templateText(`"resources":[`+strings.Replace(thingText(thing, "u", ""), "[resourceGroup().location]", "westeurope", 1)+`]`) + `}}`
+	f.want(f.do("owner", "PUT", "/subscriptions/"+testSub+"/providers/Microsoft.Resources/deployments/d", loose), 400, "InvalidTemplateDeployment")
+	if groups := f.do("owner", "GET", "/subscriptions/"+testSub+"/resourceGroups", "").body.Array("value"); len(groups) != 1 {
+		t.Errorf("groups %s", document.Text(groups))
+	}
+}
