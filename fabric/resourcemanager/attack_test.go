@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/causeway-gateway/causeway/fabric/access"
 	"github.com/causeway-gateway/causeway/fabric/document"
 )
 
@@ -29,4 +30,15 @@ func TestNothingIsKeptWhereItDoesNotBelong(t *testing.T) {
 	if groups := f.do("owner", "GET", "/subscriptions/"+testSub+"/resourceGroups", "").body.Array("value"); len(groups) != 1 {
 		t.Errorf("groups %s", document.Text(groups))
 	}
+}
+
+// Who restricts what another may assign must not be told that all is well when nothing is restricted.
+func TestConditionsAreNotIgnored(t *testing.T) {
+	f := newFixture(t)
+	f.want(f.do("owner", "PUT", group1+rbac+"roleAssignments/"+newGUID(), `{"properties":{"roleDefinitionId":"`+access.RBACAdministrator+`","principalId":"`+principals["stranger"].Object+
+		`","condition":"@Request[x] ForAnyOfAnyValues:GuidEquals {y}","conditionVersion":"2.0"}}`), 400, "RoleAssignmentConditionNotSupported")
+	f.want(f.do("owner", "PUT", group1+rbac+"roleDefinitions/"+newGUID(), `{"properties":{"roleName":"Some","assignableScopes":["`+group1+`"],"permissions":[{"actions":["*"],"condition":"@Request[x]"}]}}`),
+		400, "RoleDefinitionConditionNotSupported")
+	f.want(f.do("stranger", "GET", group1, ""), 403, "AuthorizationFailed")
+	f.want(f.do("owner", "PUT", group1+rbac+"roleAssignments/"+newGUID(), `{"properties":{"roleDefinitionId":"`+access.Reader+`","principalId":"`+principals["stranger"].Object+`","condition":null}}`), 201, "")
 }

@@ -85,6 +85,9 @@ func (s *Service) assign(ctx context.Context, c caller, id azure.ID, body *docum
 	if err := s.unlocked(id.Scope(), false); err != nil {
 		return false, nil, err
 	}
+	if v, _ := body.At("properties", "condition"); v != nil && v != "" { // to give the role without it would be to give more than was meant
+		return false, nil, azure.Errorf(http.StatusBadRequest, "RoleAssignmentConditionNotSupported", "A role assignment with a condition is not offered here. Give a role that allows less.")
+	}
 	role := body.String("properties", "roleDefinitionId")
 	a := access.Assignment{ID: id.Name(), Scope: id.Scope().String(), Role: role[strings.LastIndexByte(role, '/')+1:], Principal: body.String("properties", "principalId"),
 		Type: body.String("properties", "principalType"), Description: body.String("properties", "description"), By: c.who.Object}
@@ -186,6 +189,9 @@ func (s *Service) defineRole(ctx context.Context, c caller, id azure.ID, body *d
 	r := access.Role{ID: id.Name(), Name: properties.String("roleName"), Description: properties.String("description"), Scopes: texts(properties.Array("assignableScopes"))}
 	for _, v := range properties.Array("permissions") {
 		p, _ := v.(*document.Object)
+		if c, _ := p.Get("condition"); c != nil && c != "" {
+			return false, nil, azure.Errorf(http.StatusBadRequest, "RoleDefinitionConditionNotSupported", "A permission with a condition is not offered here. Give a role that allows less.")
+		}
 		r.Permissions = append(r.Permissions, access.Permission{Actions: texts(p.Array("actions")), NotActions: texts(p.Array("notActions")), DataActions: texts(p.Array("dataActions")),
 			NotDataActions: texts(p.Array("notDataActions"))})
 	}
