@@ -42,3 +42,23 @@ func TestConditionsAreNotIgnored(t *testing.T) {
 	f.want(f.do("stranger", "GET", group1, ""), 403, "AuthorizationFailed")
 	f.want(f.do("owner", "PUT", group1+rbac+"roleAssignments/"+newGUID(), `{"properties":{"roleDefinitionId":"`+access.Reader+`","principalId":"`+principals["stranger"].Object+`","condition":null}}`), 201, "")
 }
+
+func TestARoleCanBeTakenAwayWhileSomethingElseIsLocked(t *testing.T) {
+	f := newFixture(t)
+	id := "/subscriptions/" + testSub + rbac + "roleAssignments/" + newGUID()
+	f.want(f.do("owner", "PUT", id, `{"properties":{"roleDefinitionId":"`+access.Reader+`","principalId":"`+principals["stranger"].Object+`"}}`), 201, "")
+	f.want(f.do("owner", "PUT", group1+rbac+"locks/l", `{"properties":{"level":"CanNotDelete"}}`), 201, "")
+	f.want(f.do("owner", "DELETE", id, ""), 200, "")
+	f.want(f.do("stranger", "GET", group1, ""), 403, "AuthorizationFailed")
+}
+
+func TestLocksHoldForDeployments(t *testing.T) {
+	f := newFixture(t)
+	empty := orderText(templateText(`"resources":[]`), "{}")
+	f.run("d", empty)
+	f.want(f.do("owner", "PUT", group1+rbac+"locks/l", `{"properties":{"level":"CanNotDelete"}}`), 201, "")
+	f.want(f.do("owner", "DELETE", deploymentAt("d"), ""), 409, "ScopeLocked")
+	f.run("d", empty)
+	f.want(f.do("owner", "PUT", group1+rbac+"locks/l", `{"properties":{"level":"ReadOnly"}}`), 200, "")
+	f.want(f.do("owner", "PUT", deploymentAt("d"), empty), 409, "ScopeLocked")
+}

@@ -122,7 +122,7 @@ func deleteAssignment(q *request) (*answer, error) {
 	if !known {
 		return &answer{status: http.StatusNoContent}, nil
 	}
-	if err := q.s.unlocked(q.id.Scope(), true); err != nil {
+	if err := q.s.unlocked(q.id, true); err != nil { // what is locked further down is not what is deleted
 		return nil, err
 	}
 	if _, err := q.s.cfg.Access.Revoke(q.Context(), a.ID); err != nil {

@@ -103,6 +103,9 @@ func (k kind) checkPlace(id azure.ID) error {
 
 // deploy records a deployment and starts it.
 func (s *Service) deploy(ctx context.Context, c caller, id azure.ID, d deployment, order order) (*running, error) {
+	if err := s.unlocked(id, false); err != nil {
+		return nil, err
+	}
 	plan, err := s.plan(ctx, c, id, &order)
 	if err != nil {
 		return nil, err

@@ -358,6 +358,9 @@ func deleteDeployment(q *request) (*answer, error) {
 	if d.Ended.IsZero() {
 		return nil, azure.Errorf(http.StatusConflict, "DeploymentActive", "The deployment '%s' is still running and cannot be deleted. Cancel it first.", q.id.Name())
 	}
+	if err := q.s.unlocked(q.id, true); err != nil {
+		return nil, err
+	}
 	err = q.s.cfg.State.Update(q.Context(), func(tx *state.Tx) error {
 		if err := q.s.note(tx, q.did("delete", q.id)); err != nil {
 			return err
