@@ -62,3 +62,15 @@ func TestLocksHoldForDeployments(t *testing.T) {
 	f.want(f.do("owner", "PUT", group1+rbac+"locks/l", `{"properties":{"level":"ReadOnly"}}`), 200, "")
 	f.want(f.do("owner", "PUT", deploymentAt("d"), empty), 409, "ScopeLocked")
 }
+
+// A group of the same name is another one, which knows nothing of the first.
+func TestAGroupTakesItsDeploymentsWithIt(t *testing.T) {
+	f := newFixture(t)
+	f.run("d", orderText(templateText(`"resources":[`+thingText(thing, "t", "")+`]`), "{}"))
+	f.ended("owner", f.do("owner", "DELETE", group1, ""))
+	f.want(f.do("owner", "PUT", group1, `{"location":"westeurope"}`), 201, "")
+	f.want(f.do("owner", "GET", deploymentAt("d"), ""), 404, "DeploymentNotFound")
+	if list := f.do("owner", "GET", group1+"/providers/Microsoft.Resources/deployments", "").body.Array("value"); len(list) != 0 {
+		t.Errorf("deployments %s", document.Text(list))
+	}
+}

@@ -265,6 +265,17 @@ func (s *Service) doDeleteGroup(o *running) error {
 	}
 }
 
+// forgetGroup removes a group that is empty from the state, with the history of its deployments.
+func forgetGroup(tx *state.Tx, id azure.ID) error {
+	for _, bucket := range []string{stepBucket, orderBucket, deploymentBucket} {
+		if err := tx.DeletePrefix(bucket, id.Key()+"/"); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Delete(groupBucket, id.Key())
+	return err
+}
+
 func paths(all []*Resource) []string {
 	out := make([]string, len(all))
 	for i, r := range all {

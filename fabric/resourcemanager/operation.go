@@ -180,8 +180,7 @@ func (s *Service) end(ctx context.Context, o *running, result any, failure error
 func (s *Service) settle(tx *state.Tx, o *running, failure error) error {
 	switch {
 	case o.Verb == verbGroup && failure == nil:
-		_, err := tx.Delete(groupBucket, o.on.Key())
-		return err
+		return forgetGroup(tx, o.on)
 	case o.Verb == verbGroup:
 		return s.changeGroup(tx, o.on, func(g *group) { g.State = stateFailed })
 	case o.Verb == verbAction:
