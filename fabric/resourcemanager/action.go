@@ -64,18 +64,19 @@ func (q *request) actLater(a Action, name string, body *document.Object) (*answe
 	if err != nil {
 		return nil, err
 	}
-	r, err := q.resource()
-	if err == nil && a.Check != nil {
-		err = a.Check(q.Context(), r, body)
-	}
-	if err == nil {
-		err = q.s.cfg.State.Update(q.Context(), func(tx *state.Tx) error { return record(tx, o, body) })
-	}
+	_, err = q.s.begin(o, func() (bool, error) {
+		r, err := q.resource()
+		if err == nil && a.Check != nil {
+			err = a.Check(q.Context(), r, body)
+		}
+		if err == nil {
+			err = q.s.cfg.State.Update(q.Context(), func(tx *state.Tx) error { return record(tx, o, body) })
+		}
+		return err == nil, err
+	})
 	if err != nil {
-		q.s.release(o)
 		return nil, err
 	}
-	q.s.start(o)
 	return q.accepted(o), nil
 }
 

@@ -74,3 +74,35 @@ func TestAGroupTakesItsDeploymentsWithIt(t *testing.T) {
 		t.Errorf("deployments %s", document.Text(list))
 	}
 }
+
+// A part that is made while its thing goes would have nothing to lie in.
+func TestWhatGoesAndWhatIsInItDoNotChangeAtTheSameTime(t *testing.T) {
+	f := newFixture(t)
+	f.want(f.do("owner", "PUT", at(whole, "w"), `{"location":"westeurope"}`), 201, "")
+	f.world.set(func() { f.world.gates = map[string]chan struct{}{"p": make(chan struct{}), "w": make(chan struct{})} })
+	part := f.do("owner", "PUT", at(whole, "w")+"/pieces/p", `{}`)
+	f.want(part, 201, "")
+	f.want(f.do("owner", "DELETE", at(whole, "w"), ""), 409, "AnotherOperationInProgress")
+	close(f.world.gates["p"])
+	f.ended("owner", part)
+	gone := f.do("owner", "DELETE", at(whole, "w"), "")
+	f.want(gone, 202, "")
+	f.want(f.do("owner", "PUT", at(whole, "w")+"/pieces/q", `{}`), 409, "AnotherOperationInProgress")
+	d := f.do("owner", "PUT", deploymentAt("d"), orderText(templateText(`"resources":[`+thingText(whole+"/pieces", "w/q", "")+`]`), "{}"))
+	f.want(d, 201, "")
+	close(f.world.gates["w"])
+	f.ended("owner", gone)
+	f.ended("owner", d)
+	if text := document.Text(f.do("owner", "GET", deploymentAt("d"), "").body); !strings.Contains(text, "ParentResourceNotFound") {
+		t.Errorf("deployment %s", text)
+	}
+	if len(f.world.real) != 0 {
+		t.Errorf("still real: %v", f.world.real)
+	}
+}
+
+func TestAProviderThatPanicsBlocksNothing(t *testing.T) {
+	f := newFixture(t)
+	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope","properties":{"panic":true}}`), 500, "InternalServerError")
+	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope"}`), 201, "")
+}

@@ -17,12 +17,9 @@ func (s *Service) deletion(ctx context.Context, id azure.ID, k kind, c caller) (
 	if err != nil {
 		return nil, err
 	}
-	there, err := s.prepareDeletion(ctx, o, k)
-	if err != nil || !there {
-		s.release(o)
+	if there, err := s.begin(o, func() (bool, error) { return s.prepareDeletion(ctx, o, k) }); err != nil || !there {
 		return nil, err
 	}
-	s.start(o)
 	if k.Slow {
 		return o, nil
 	}
@@ -40,12 +37,13 @@ func (s *Service) prepareDeletion(ctx context.Context, o *running, k kind) (ther
 		}
 	}
 	r.State = stateDeleting
-	return true, s.cfg.State.Update(ctx, func(tx *state.Tx) error {
+	err = s.cfg.State.Update(ctx, func(tx *state.Tx) error {
 		if err := r.write(tx); err != nil {
 			return err
 		}
 		return record(tx, o, nil)
 	})
+	return err == nil, err
 }
 
 // doDelete deletes what lies in a resource, and then the resource.

@@ -119,27 +119,28 @@ func (s *Service) deploy(ctx context.Context, c caller, id azure.ID, d deploymen
 		return nil, err
 	}
 	d.Operation = o.ID
-	err = s.cfg.State.Update(ctx, func(tx *state.Tx) error {
-		if err := s.makeRoom(tx, id); err != nil {
-			return err
-		}
-		if err := forgetDeployment(tx, id.Key()); err != nil {
-			return err
-		}
-		if err := order.write(tx, id); err != nil {
-			return err
-		}
-		if err := tx.Put(deploymentBucket, id.Key(), d); err != nil {
-			return err
-		}
-		return record(tx, o, nil)
+	_, err = s.begin(o, func() (bool, error) {
+		err := s.cfg.State.Update(ctx, func(tx *state.Tx) error { return s.recordDeployment(tx, o, &d, &order) })
+		return err == nil, err
 	})
-	if err != nil {
-		s.release(o)
-		return nil, err
+	return o, err
+}
+
+// recordDeployment keeps a deployment that is to be, in place of an older one of its name.
+func (s *Service) recordDeployment(tx *state.Tx, o *running, d *deployment, order *order) error {
+	if err := s.makeRoom(tx, o.on); err != nil {
+		return err
 	}
-	s.start(o)
-	return o, nil
+	if err := forgetDeployment(tx, o.on.Key()); err != nil {
+		return err
+	}
+	if err := order.write(tx, o.on); err != nil {
+		return err
+	}
+	if err := tx.Put(deploymentBucket, o.on.Key(), d); err != nil {
+		return err
+	}
+	return record(tx, o, nil)
 }
 
 // mostDeployments is how many a scope keeps in its history, as Azure does; the oldest make room.

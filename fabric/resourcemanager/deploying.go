@@ -127,7 +127,7 @@ func (d *deploying) write(ctx context.Context, c change) error {
 		}
 		switch {
 		case other == nil: // it has just ended
-		case other.Verb == verbWrite && other.By.Caused == d.correlation: // it is ours, from before a crash
+		case other.Verb == verbWrite && other.on.Equal(c.id) && other.By.Caused == d.correlation: // it is ours, from before a crash
 			return other.wait(ctx)
 		default:
 			_ = other.wait(ctx) // what it comes to is not our business
@@ -138,10 +138,11 @@ func (d *deploying) write(ctx context.Context, c change) error {
 	}
 }
 
+// busyWith is what has to end before something can be written.
 func (s *Service) busyWith(id azure.ID) *running {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.busy[id.Key()]
+	return s.obstacleLocked(id, verbWrite)
 }
 
 // nested runs a deployment within a deployment.

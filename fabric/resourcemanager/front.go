@@ -2,9 +2,11 @@ package resourcemanager
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -55,7 +57,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
-	a, err := q.serve()
+	a, err := q.guarded()
 	switch {
 	case err != nil:
 		q.refuse(err)
@@ -85,6 +87,17 @@ func (q *request) refuse(err error) {
 		return
 	}
 	azure.WriteError(q.writer, err)
+}
+
+// guarded serves, and makes an error of a panic: what a provider does wrong is no reason to leave the client without an answer.
+func (q *request) guarded() (a *answer, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			q.s.cfg.Log.Error("panic in a request", "method", q.Method, "path", q.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			a, err = nil, fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return q.serve()
 }
 
 func (q *request) serve() (*answer, error) {

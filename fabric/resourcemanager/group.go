@@ -202,43 +202,23 @@ func deleteGroup(q *request) (*answer, error) {
 	if err := q.s.unlocked(q.id, true); err != nil {
 		return nil, err
 	}
-	o, err := q.s.claimGroup(q.id, operation{Verb: verbGroup, By: q.by()})
+	o, err := q.s.claim(q.id, operation{Verb: verbGroup, By: q.by()})
 	if err != nil {
 		return nil, err
 	}
-	err = q.s.cfg.State.Update(q.Context(), func(tx *state.Tx) error {
-		if err := q.s.changeGroup(tx, q.id, func(g *group) { g.State = stateDeleting }); err != nil {
-			return err
-		}
-		return record(tx, o, nil)
+	_, err = q.s.begin(o, func() (bool, error) {
+		err := q.s.cfg.State.Update(q.Context(), func(tx *state.Tx) error {
+			if err := q.s.changeGroup(tx, q.id, func(g *group) { g.State = stateDeleting }); err != nil {
+				return err
+			}
+			return record(tx, o, nil)
+		})
+		return err == nil, err
 	})
 	if err != nil {
-		q.s.release(o)
 		return nil, err
 	}
-	q.s.start(o)
 	return q.accepted(o), nil
-}
-
-// claimGroup claims a group in which nothing is being changed.
-func (s *Service) claimGroup(id azure.ID, op operation) (*running, error) {
-	o, err := s.claim(id, op)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	var inside *running
-	for _, other := range s.busy {
-		if other != o && other.on.Within(id) {
-			inside = other
-		}
-	}
-	s.mu.Unlock()
-	if inside != nil {
-		s.release(o)
-		return nil, s.conflict(inside)
-	}
-	return o, nil
 }
 
 // doDeleteGroup deletes what is in a group until nothing is left. What is still used waits for its user to go.

@@ -72,14 +72,43 @@ func (s *Service) claim(on azure.ID, op operation) (*running, error) {
 	o.ID, o.On, o.Status, o.Started = newGUID(), on.String(), inProgress, s.cfg.Now().UTC()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if other := s.busy[on.Key()]; other != nil {
-		return nil, s.conflict(other)
-	}
-	if group := s.busy[on.Group().Key()]; group != nil && group.Verb == verbGroup {
-		return nil, azure.Errorf(http.StatusConflict, "ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", on.ResourceGroup())
+	if other := s.obstacleLocked(on, op.Verb); other != nil {
+		return nil, s.conflict(other, on)
 	}
 	s.adoptLocked(o)
 	return o, nil
+}
+
+// obstacleLocked finds what an operation must not run beside: another on the same thing, one that deletes what the thing
+// lies in and, for a deletion, one on what lies in it.
+func (s *Service) obstacleLocked(on azure.ID, verb string) *running {
+	if other := s.busy[on.Key()]; other != nil {
+		return other
+	}
+	for _, other := range s.busy {
+		if other.deletes() && on.Within(other.on) || deletes(verb) && other.on.Within(on) {
+			return other
+		}
+	}
+	return nil
+}
+
+func deletes(verb string) bool { return verb == verbDelete || verb == verbGroup }
+
+func (o *operation) deletes() bool { return deletes(o.Verb) }
+
+// begin has an operation that was claimed prepared, and starts it when that says so. Else, also when preparing panics, what
+// was claimed is given back.
+func (s *Service) begin(o *running, prepare func() (bool, error)) (begun bool, err error) {
+	defer func() {
+		if !begun {
+			s.release(o)
+		}
+	}()
+	if begun, err = prepare(); begun {
+		s.start(o)
+	}
+	return begun, err
 }
 
 // adoptLocked makes an operation one that runs.
@@ -88,7 +117,11 @@ func (s *Service) adoptLocked(o *running) {
 	s.busy[o.on.Key()], s.ops[o.ID] = o, o
 }
 
-func (s *Service) conflict(other *running) error {
+// conflict says that something cannot be done on a thing while another operation runs.
+func (s *Service) conflict(other *running, on azure.ID) error {
+	if other.Verb == verbGroup && !on.Equal(other.on) {
+		return azure.Errorf(http.StatusConflict, "ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", on.ResourceGroup())
+	}
 	e := azure.Errorf(http.StatusConflict, "AnotherOperationInProgress", "Another operation on this or dependent resource is in progress. To retrieve status of the operation use uri: %s. Please try again later.", s.statusURL(&other.operation))
 	e.RetryAfter = s.cfg.Poll
 	return e

@@ -33,11 +33,9 @@ func (s *Service) write(ctx context.Context, c change) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx, o, c); err != nil {
-		s.release(o)
+	if _, err := s.begin(o, func() (bool, error) { err := s.prepare(ctx, o, c); return err == nil, err }); err != nil {
 		return nil, err
 	}
-	s.start(o)
 	if c.kind.Slow {
 		return o, nil
 	}
