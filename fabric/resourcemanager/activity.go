@@ -131,6 +131,17 @@ func listActivity(q *request) (*answer, error) {
 	return q.page(all)
 }
 
+// filterTime reads a time as clients write it: with quotes or without, and without a zone for UTC.
+func filterTime(text string) (at time.Time, err error) {
+	text = strings.Trim(text, "'")
+	for _, form := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"} {
+		if at, err = time.Parse(form, text); err == nil {
+			break
+		}
+	}
+	return at, err
+}
+
 // activityFilter reads "eventTimestamp ge '…' and eventTimestamp le '…'" with one comparison by eq more, as Azure has it.
 func (q *request) activityFilter() (func(*event) bool, error) {
 	text := q.URL.Query().Get("$filter")
@@ -139,16 +150,16 @@ func (q *request) activityFilter() (func(*event) bool, error) {
 	for _, term := range strings.Split(text, " and ") {
 		term = strings.TrimSpace(term)
 		var into *time.Time
-		value, is := strings.CutPrefix(term, "eventTimestamp ge '")
+		value, is := strings.CutPrefix(term, "eventTimestamp ge ")
 		if into = &from; !is {
-			value, is = strings.CutPrefix(term, "eventTimestamp le '")
+			value, is = strings.CutPrefix(term, "eventTimestamp le ")
 			into = &to
 		}
 		if !is {
 			rest = append(rest, term)
 			continue
 		}
-		at, err := time.Parse(time.RFC3339Nano, strings.TrimSuffix(value, "'"))
+		at, err := filterTime(value)
 		if err != nil {
 			return nil, azure.Errorf(http.StatusBadRequest, "InvalidFilterInQueryString", "The time '%.40s' of the $filter is not one such as 2026-11-24T12:00:00Z.", value)
 		}

@@ -106,3 +106,49 @@ func TestAProviderThatPanicsBlocksNothing(t *testing.T) {
 	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope","properties":{"panic":true}}`), 500, "InternalServerError")
 	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope"}`), 201, "")
 }
+
+// az sends the template as the text of its file, and times without quotes.
+func TestRequestsAsAzSendsThem(t *testing.T) {
+	f := newFixture(t)
+	begun := f.do("owner", "PUT", deploymentAt("d"), `{"properties": {"parameters": {}, "mode": "Incremental", template:{ // from a file
+		"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", /* its version */ "contentVersion": "1.0.0.0", "resources": []}
+	}}`)
+	f.want(begun, 201, "")
+	if got := f.ended("owner", begun); got.body.String("status") != stateSucceeded {
+		t.Errorf("ended %s", document.Text(got.body))
+	}
+	f.want(f.do("owner", "PUT", at(thing, "t"), `{location:"westeurope"}`), 400, "InvalidRequestContent")
+	for _, form := range []string{"2006-01-02T15:04:05Z", "2006-01-02T15:04:05.000000", "2006-01-02T15:04:05.000000Z07:00"} {
+		filter := strings.ReplaceAll("eventTimestamp ge "+f.now().AddDate(0, 0, -1).UTC().Format(form)+" and resourceGroupName eq 'g'", " ", "%20")
+		got := f.do("owner", "GET", "/subscriptions/"+testSub+"/providers/Microsoft.Insights/eventtypes/management/values?api-version=2015-04-01&$filter="+filter, "")
+		if got.status != 200 || len(got.body.Array("value")) == 0 {
+			t.Errorf("%s: %d %s", filter, got.status, document.Text(got.body))
+		}
+	}
+	list := f.do("owner", "GET", "/subscriptions/"+testSub+"/resources?api-version=2021-04-01&$filter=resourceGroup%20eq%20'g'&$expand=createdTime,changedTime,provisioningState", "")
+	f.want(list, 200, "")
+}
+
+func TestTemplatesThatAreTooLarge(t *testing.T) {
+	f := newFixture(t)
+	many := func(n string) string {
+		return thingText(thing, "[format('t{0}', copyIndex())]", `,"copy":{"name":"c","count":`+n+`}`)
+	}
+	for name, sections := range map[string]string{
+		"a long loop":         `"resources":[` + many("801") + `]`,
+		"two loops":           `"resources":[` + many("500") + `,` + strings.ReplaceAll(many("500"), "'t{", "'u{") + `]`,
+		"too many parameters": `"parameters":{` + strings.TrimSuffix(strings.Repeat(`"p#":{"type":"int","defaultValue":1},`, 300), ",") + `},"resources":[]`,
+	} {
+		for i := 0; strings.Contains(sections, "#"); i++ {
+			sections = strings.Replace(sections, "#", newGUID()[:8], 1)
+		}
+		for _, what := range []string{"PUT ", "POST /validate", "POST /whatIf"} {
+			method, more, _ := strings.Cut(what, " ")
+			got := f.do("owner", method, deploymentAt("d")+more, orderText(templateText(sections), "{}"))
+			if got.status != 400 || got.code() != "InvalidTemplate" {
+				t.Errorf("%s, %s: %d %q", name, what, got.status, got.code())
+			}
+		}
+	}
+	f.want(f.do("owner", "PUT", deploymentAt("d"), orderText(templateText(`"variables":{"v":"`+strings.Repeat("x", maxBodyBytes)+`"},"resources":[]`), "{}")), 413, "RequestEntityTooLarge")
+}

@@ -99,7 +99,7 @@ var deploymentName = regexp.MustCompile(`^[-\w._()]{1,64}$`)
 
 // readOrder reads the body of a deployment's request.
 func (q *request) readOrder() (d deployment, o order, err error) {
-	body, err := q.object()
+	body, err := q.objectBy(document.ParseLenient) // az sends the text of a template's file, which is not quite JSON
 	if err != nil {
 		return d, o, err
 	}

@@ -156,8 +156,10 @@ func (q *request) checkSubscription() error {
 func (q *request) last() string { return q.segments[len(q.segments)-1] }
 
 // object reads the body, which must be an object.
-func (q *request) object() (*document.Object, error) {
-	body, err := q.optionalObject()
+func (q *request) object() (*document.Object, error) { return q.objectBy(document.Parse) }
+
+func (q *request) objectBy(parse func([]byte) (any, error)) (*document.Object, error) {
+	body, err := q.read(parse)
 	if err == nil && body == nil {
 		err = azure.Errorf(http.StatusBadRequest, "MissingRequestBody", "The request content is missing.")
 	}
@@ -165,7 +167,9 @@ func (q *request) object() (*document.Object, error) {
 }
 
 // optionalObject reads the body, nil when there is none.
-func (q *request) optionalObject() (*document.Object, error) {
+func (q *request) optionalObject() (*document.Object, error) { return q.read(document.Parse) }
+
+func (q *request) read(parse func([]byte) (any, error)) (*document.Object, error) {
 	text, err := io.ReadAll(io.LimitReader(q.Body, maxBodyBytes+1))
 	switch {
 	case err != nil:
@@ -175,7 +179,7 @@ func (q *request) optionalObject() (*document.Object, error) {
 	case len(strings.TrimSpace(string(text))) == 0:
 		return nil, nil
 	}
-	v, err := document.Parse(text)
+	v, err := parse(text)
 	if err != nil {
 		if e, is := errors.AsType[*document.SyntaxError](err); is {
 			return nil, azure.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%v'.", e)
