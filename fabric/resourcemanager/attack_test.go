@@ -152,3 +152,30 @@ func TestTemplatesThatAreTooLarge(t *testing.T) {
 	}
 	f.want(f.do("owner", "PUT", deploymentAt("d"), orderText(templateText(`"variables":{"v":"`+strings.Repeat("x", maxBodyBytes)+`"},"resources":[]`), "{}")), 413, "RequestEntityTooLarge")
 }
+
+// What an action has come to can be a secret: who may not do the action may not read it.
+func TestResultsAreForThoseWhoMayDoTheAction(t *testing.T) {
+	f := newFixture(t)
+	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope"}`), 201, "")
+	begun := f.do("owner", "POST", at(thing, "t")+"/restart", `{"how":"hunter2"}`)
+	f.ended("owner", begun)
+	for _, header := range []string{"Azure-AsyncOperation", "Location"} {
+		f.want(f.do("reader", "GET", strings.TrimPrefix(begun.header.Get(header), management), ""), 403, "AuthorizationFailed")
+	}
+	f.nowhere("hunter2")
+}
+
+// The whole of an outer template is evaluated before the nested deployment gets it, secrets and all.
+func TestANestedTemplateShowsNoSecret(t *testing.T) {
+	f := newFixture(t)
+	f.run("d", orderText(templateText(`"parameters":{"secret":{"type":"securestring"}},"resources":[
+		{"type":"Microsoft.Resources/deployments","apiVersion":"2021-04-01","name":"outer","properties":{"mode":"Incremental","template":`+
+		templateText(`"resources":[`+thingText(thing, "t", `,"properties":{"password":"[parameters('secret')]"}`)+`]`)+`}}]`), `{"secret":{"value":"hunter2"}}`))
+	f.want(f.do("owner", "GET", at(thing, "t"), ""), 200, "")
+	f.want(f.do("owner", "POST", deploymentAt("outer")+"/exportTemplate", ""), 409, "TemplateNotAvailable")
+	got := f.do("owner", "POST", deploymentAt("d")+"/exportTemplate", "")
+	if text := document.Text(got.body); got.status != 200 || strings.Contains(text, "hunter2") {
+		t.Errorf("%d %s", got.status, text)
+	}
+	f.nowhere("hunter2")
+}

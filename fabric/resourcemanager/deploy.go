@@ -254,6 +254,9 @@ func (s *Service) keepOnlyTemplate(tx *state.Tx, id azure.ID) error {
 		return err
 	}
 	order.Parameters = nil
+	if order.Evaluated {
+		order.Template = nil
+	}
 	return order.write(tx, id)
 }
 

@@ -158,12 +158,15 @@ func (d *deploying) nested(ctx context.Context, id azure.ID, body *document.Obje
 		return err
 	}
 	inner.Caused, inner.Above = d.correlation, d.above
+	order.Evaluated = !strings.EqualFold(body.String("properties", "expressionEvaluationOptions", "scope"), "inner")
 	o, err := d.s.deploy(ctx, d.caller, id, inner, order)
 	if err != nil {
 		return err
 	}
 	if err = o.wait(ctx); ctx.Err() != nil && d.s.ctx.Err() == nil {
-		o.cancel() // the outer one was canceled
+		if _, err := d.s.cancel(d.s.ctx, o.ID); err != nil { // the outer one was canceled
+			return err
+		}
 		err = o.wait(d.s.ctx)
 	}
 	return err

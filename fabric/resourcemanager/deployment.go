@@ -39,8 +39,9 @@ type deployment struct {
 type order struct {
 	Template   *document.Object `json:"template"`
 	Parameters *document.Object `json:"parameters"`
-	Now        time.Time        `json:"now"`  // for utcNow
-	Seed       string           `json:"seed"` // for newGuid: the same when it is expanded again
+	Now        time.Time        `json:"now"`                 // for utcNow
+	Seed       string           `json:"seed"`                // for newGuid: the same when it is expanded again
+	Evaluated  bool             `json:"evaluated,omitempty"` // the template is part of another, which put its values into it, secret ones, too
 }
 
 func (d *deployment) show() *document.Object {
@@ -387,13 +388,13 @@ func cancelDeployment(q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.s.mu.Lock()
-	o := q.s.ops[d.Operation]
-	q.s.mu.Unlock()
-	if o == nil {
+	was, err := q.s.cancel(q.Context(), d.Operation)
+	switch {
+	case err != nil:
+		return nil, err
+	case !was:
 		return nil, azure.Errorf(http.StatusConflict, "DeploymentCannotBeCancelled", "The deployment '%s' cannot be cancelled because it is in the state '%s'.", q.id.Name(), d.State)
 	}
-	o.cancel()
 	return &answer{status: http.StatusNoContent}, nil
 }
 
@@ -405,6 +406,9 @@ func exportTemplate(q *request) (*answer, error) {
 	o, err := q.s.orderFor(q.Context(), q.id)
 	if err != nil {
 		return nil, err
+	}
+	if o.Evaluated {
+		return nil, azure.Errorf(http.StatusConflict, "TemplateNotAvailable", "The template of the deployment '%s' is part of the one that it is nested in. Export that.", q.id.Name())
 	}
 	return ok(document.NewObject("template", o.Template)), nil
 }

@@ -33,10 +33,11 @@ type operation struct {
 	By      by              `json:"by"`
 	Status  string          `json:"status"` // InProgress, Succeeded, Failed or Canceled
 	Error   *azure.Error    `json:"error,omitempty"`
-	Result  json.RawMessage `json:"result,omitempty"`
+	Result  json.RawMessage `json:"-"` // it is kept sealed: keys are results, too
 	Started time.Time       `json:"started"`
 	Ended   time.Time       `json:"ended,omitzero"`
-	New     bool            `json:"new,omitempty"` // what is written was not there before
+	New     bool            `json:"new,omitempty"`    // what is written was not there before
+	Cancel  bool            `json:"cancel,omitempty"` // it was told to end
 }
 
 // by is who asked for an operation.
@@ -145,16 +146,38 @@ func (s *Service) releaseLocked(o *running) {
 func (s *Service) start(o *running) {
 	s.work.Go(func() {
 		result, err := s.perform(o)
-		s.mu.Lock() // whoever reads that it has ended can make the next change
-		defer s.mu.Unlock()
-		defer s.releaseLocked(o)
-		if s.ctx.Err() != nil {
-			return // it stays recorded as one that has not ended
+		if err == nil && result != nil {
+			o.Result, err = json.Marshal(result)
 		}
-		if err := s.end(s.ctx, o, result, err); err != nil {
-			s.cfg.Log.Error("the end of an operation could not be recorded", "operation", o.ID, "on", o.On, "err", err)
+		if o.Verb == verbDeploy && o.ctx.Err() != nil {
+			err = errCanceled
+		}
+		for !s.finish(o, err) {
+			select {
+			case <-s.ctx.Done():
+			case <-time.After(s.cfg.Poll):
+			}
 		}
 	})
+}
+
+// finish records how an operation ended, and gives back what it had claimed. It reports whether it could: as long as the
+// disk takes nothing, the operation has not ended for anybody.
+func (s *Service) finish(o *running, failure error) bool {
+	s.mu.Lock() // whoever reads that it has ended can make the next change
+	defer s.mu.Unlock()
+	if s.ctx.Err() == nil {
+		err := s.end(s.ctx, o, failure)
+		if err != nil {
+			o.Status, o.Error = inProgress, nil
+		}
+		if err != nil && s.ctx.Err() == nil {
+			s.cfg.Log.Error("the end of an operation could not be recorded", "operation", o.ID, "on", o.On, "err", err, "retry_in_ms", s.cfg.Poll.Milliseconds())
+			return false
+		}
+	}
+	s.releaseLocked(o) // if the service ends, it stays recorded as one that has not ended
+	return true
 }
 
 // perform does what an operation is for.
@@ -181,7 +204,7 @@ func (s *Service) perform(o *running) (result any, err error) {
 }
 
 // end records how an operation ended, together with what it made of the resource.
-func (s *Service) end(ctx context.Context, o *running, result any, failure error) (err error) {
+func (s *Service) end(ctx context.Context, o *running, failure error) error {
 	o.Status, o.Ended = stateSucceeded, s.cfg.Now().UTC()
 	if failure != nil {
 		o.Status, o.Error = stateFailed, azure.AsError(failure)
@@ -190,17 +213,17 @@ func (s *Service) end(ctx context.Context, o *running, result any, failure error
 		}
 		s.cfg.Log.Warn("operation failed", "operation", o.ID, "verb", o.Verb, "on", o.On, "err", failure)
 	}
-	if result != nil {
-		if o.Result, err = json.Marshal(result); err != nil {
-			return err
-		}
-	}
 	return s.cfg.State.Update(ctx, func(tx *state.Tx) error {
 		if err := s.settle(tx, o, failure); err != nil {
 			return err
 		}
 		if _, err := tx.Delete(requestBucket, o.ID); err != nil {
 			return err
+		}
+		if o.Result != nil {
+			if err := tx.PutSealed(resultBucket, o.ID, o.Result); err != nil {
+				return err
+			}
 		}
 		if err := s.note(tx, o.event()); err != nil {
 			return err
@@ -232,6 +255,23 @@ func (s *Service) settle(tx *state.Tx, o *running, failure error) error {
 		r.State = stateFailed
 	}
 	return r.write(tx)
+}
+
+// cancel tells an operation to end, also when it goes on after a crash. It reports whether it was still running.
+func (s *Service) cancel(ctx context.Context, id string) (was bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.ops[id]
+	if o == nil {
+		return false, nil
+	}
+	told := o.operation
+	told.Cancel = true
+	if err := s.cfg.State.Update(ctx, func(tx *state.Tx) error { return tx.Put(operationBucket, id, told) }); err != nil {
+		return true, err
+	}
+	o.cancel()
+	return true, nil
 }
 
 // record keeps an operation, with the body that an action was given.
@@ -277,6 +317,9 @@ func (s *Service) resume(ctx context.Context) error {
 	defer s.mu.Unlock()
 	for _, o := range open {
 		s.adoptLocked(o)
+		if o.Cancel {
+			o.cancel()
+		}
 		s.cfg.Log.Info("going on with an operation that was cut off", "operation", o.ID, "verb", o.Verb, "on", o.On)
 		s.start(o)
 	}
@@ -300,6 +343,9 @@ func (s *Service) Sweep(ctx context.Context) error {
 			}
 			if o.Status != inProgress && now.Sub(o.Ended) > operationLife {
 				if _, err := tx.Delete(operationBucket, e.Key); err != nil {
+					return err
+				}
+				if _, err := tx.Delete(resultBucket, e.Key); err != nil {
 					return err
 				}
 			}

@@ -21,6 +21,7 @@ const (
 	bodyBucket       = "arm.body"      // sealed: bodies hold passwords
 	operationBucket  = "arm.operation" // by the operation's GUID
 	requestBucket    = "arm.request"   // the same, sealed: what an action was given
+	resultBucket     = "arm.result"    // the same, sealed: what it has come to
 	deploymentBucket = "arm.deployment"
 	orderBucket      = "arm.order" // sealed: what a deployment was asked for with
 	stepBucket       = "arm.step"  // deployment/operations/id

@@ -153,7 +153,9 @@ func (q *request) operation() (o operation, err error) {
 	id := strings.ToLower(q.args[3])
 	var known bool
 	err = q.s.cfg.State.View(q.Context(), func(tx *state.Tx) error {
-		known, err = tx.Get(operationBucket, id, &o)
+		if known, err = tx.Get(operationBucket, id, &o); err == nil {
+			o.Result, _, err = tx.GetSealed(resultBucket, id)
+		}
 		return err
 	})
 	if err != nil {
@@ -164,9 +166,17 @@ func (q *request) operation() (o operation, err error) {
 		return o, azure.Errorf(http.StatusNotFound, "OperationNotFound", "The operation '%.80s' could not be found.", id)
 	}
 	if o.By.Who.Object != q.who.Object {
-		err = q.s.permit(q.who, on.Type()+"/read", on)
+		err = q.s.permit(q.who, o.needs(on), on)
 	}
 	return o, err
+}
+
+// needs is what one must be allowed to do who wants to know of an operation that another has asked for.
+func (o *operation) needs(on azure.ID) string {
+	if o.Verb == verbAction {
+		return on.Type() + "/" + o.Action + "/action" // its result may be a secret
+	}
+	return on.Type() + "/read"
 }
 
 // operationStatus is what Azure-AsyncOperation leads to.
