@@ -2,10 +2,8 @@ package fabric
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,20 +28,13 @@ type self struct {
 	Subscription string `json:"subscription"`
 }
 
-func newGUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 func openSelf(ctx context.Context, s *state.Store) (me self, err error) {
 	err = s.Update(ctx, func(tx *state.Tx) error {
 		known, err := tx.Get(selfBucket, "self", &me)
 		if err != nil || known {
 			return err
 		}
-		me = self{newGUID(), newGUID()}
+		me = self{azure.NewGUID(), azure.NewGUID()}
 		return tx.Put(selfBucket, "self", me)
 	})
 	return me, err
@@ -80,7 +71,7 @@ func (f *Fabric) ensureOwner(ctx context.Context) error {
 	}
 	at := azure.SubscriptionID(f.self.Subscription)
 	if !f.planes.access.Allowed(azure.Principal{Object: p.Object}, "Microsoft.Authorization/roleAssignments/write", false, at) {
-		if _, err := f.planes.access.Assign(ctx, access.Assignment{ID: newGUID(), Scope: at.String(), Role: access.Owner, Principal: p.Object, Type: "ServicePrincipal"}); err != nil {
+		if _, err := f.planes.access.Assign(ctx, access.Assignment{ID: azure.NewGUID(), Scope: at.String(), Role: access.Owner, Principal: p.Object, Type: "ServicePrincipal"}); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 
+	"github.com/causeway-gateway/causeway/fabric/azure"
 	"github.com/causeway-gateway/causeway/fabric/document"
 )
 
@@ -219,7 +220,7 @@ func TestIdentitiesGoWithTheirResource(t *testing.T) {
 	if again := p.want("PUT", path, `{"location":"local"}`, 200, "").Object("properties"); again.String("principalId") != made.String("principalId") {
 		t.Error("a second PUT made another principal")
 	}
-	assignment := "/resourcegroups/g/providers/Microsoft.Authorization/roleAssignments/" + newGUID() + "?api-version=2022-04-01"
+	assignment := "/resourcegroups/g/providers/Microsoft.Authorization/roleAssignments/" + azure.NewGUID() + "?api-version=2022-04-01"
 	p.want("PUT", assignment, `{"properties":{"principalId":"`+made.String("principalId")+`","roleDefinitionId":"acdd72a7-3385-48ef-bd42-f606fba81ae7"}}`, 201, "")
 	p.want("DELETE", path, "", 200, "")
 	p.want("GET", assignment, "", 404, "RoleAssignmentNotFound")

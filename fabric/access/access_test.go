@@ -238,7 +238,7 @@ func TestAPrincipalIsForgotten(t *testing.T) {
 func TestBuiltInRolesAreSound(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, r := range builtIn {
-		if !isGUID.MatchString(r.ID) || seen[r.ID] || seen[r.Name] {
+		if !azure.IsGUID(r.ID) || seen[r.ID] || seen[r.Name] {
 			t.Errorf("%s has a bad id, or is there twice", r.Name)
 		}
 		seen[r.ID], seen[r.Name] = true, true

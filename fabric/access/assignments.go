@@ -62,9 +62,9 @@ func same(a, b Assignment) bool {
 
 func (c *Control) checkAssignment(a *Assignment) error {
 	switch {
-	case !isGUID.MatchString(a.ID):
+	case !azure.IsGUID(a.ID):
 		return azure.Errorf(http.StatusBadRequest, "InvalidRoleAssignmentId", "The role assignment ID '%s' is not valid. The role assignment ID must be a GUID.", a.ID)
-	case !isGUID.MatchString(a.Principal):
+	case !azure.IsGUID(a.Principal):
 		return azure.Errorf(http.StatusBadRequest, "InvalidPrincipalId", "A valid principal ID must be provided for role assignment.")
 	case len(a.Description) > 1024:
 		return azure.Errorf(http.StatusBadRequest, "InvalidDescription", "The description has more than 1024 characters.")

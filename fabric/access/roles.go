@@ -122,7 +122,6 @@ func (r *Role) assignable(at azure.ID) bool {
 }
 
 var (
-	isGUID = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	// isAction is an action, or a pattern of them.
 	isAction = regexp.MustCompile(`^(\*|[A-Za-z0-9.*]+(/[A-Za-z0-9.*-]+)+)$`)
 )
@@ -161,7 +160,7 @@ func (c *Control) checkRole(r *Role) error {
 		return azure.Errorf(http.StatusBadRequest, "InvalidRoleDefinition", format, args...)
 	}
 	switch {
-	case !isGUID.MatchString(r.ID):
+	case !azure.IsGUID(r.ID):
 		return azure.Errorf(http.StatusBadRequest, "InvalidRoleDefinitionId", "The role definition ID '%s' is not a GUID.", r.ID)
 	case r.Name == "" || len(r.Name) > 512:
 		return bad("The role definition has no name of 1 to 512 characters.")

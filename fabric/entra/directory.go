@@ -8,7 +8,6 @@ import (
 	"crypto/subtle"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/causeway-gateway/causeway/fabric/azure"
 	"github.com/causeway-gateway/causeway/fabric/state"
 )
 
@@ -142,16 +142,6 @@ func (d *Directory) takeLocked(p *ServicePrincipal) {
 // Tenant returns the tenant's GUID.
 func (d *Directory) Tenant() string { return d.cfg.Tenant }
 
-// newGUID returns a random GUID (version 4).
-func newGUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	x := hex.EncodeToString(b[:])
-	return x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:]
-}
-
 // Errors of changes to the directory.
 var (
 	errName     = errors.New("a display name of 1 to 256 printable bytes is expected")
@@ -179,7 +169,7 @@ func (d *Directory) CreateApplication(ctx context.Context, name string) (Applica
 	if len(d.applications) >= maxApplications {
 		return Application{}, errFull
 	}
-	a := &Application{Object: newGUID(), App: newGUID(), Name: name, Created: d.cfg.Now().UTC()}
+	a := &Application{Object: azure.NewGUID(), App: azure.NewGUID(), Name: name, Created: d.cfg.Now().UTC()}
 	return *a, d.keepApplicationLocked(ctx, a)
 }
 
@@ -253,7 +243,7 @@ func (d *Directory) AddPassword(ctx context.Context, object, name string, from, 
 	_, _ = rand.Read(raw) // never fails
 	secret = base64.RawURLEncoding.EncodeToString(raw)
 	sum := sha256.Sum256([]byte(secret))
-	p = Password{ID: newGUID(), Name: name, Hint: secret[:3], SHA256: sum[:], From: from.UTC(), Until: until.UTC()}
+	p = Password{ID: azure.NewGUID(), Name: name, Hint: secret[:3], SHA256: sum[:], From: from.UTC(), Until: until.UTC()}
 	err = d.changeApplication(ctx, object, func(a *Application) error {
 		if len(a.Passwords) >= maxCredentials {
 			return errFull
@@ -286,7 +276,7 @@ func (d *Directory) SetKeys(ctx context.Context, object string, keys []Key) erro
 		if err != nil || !strongRSA(cert) || len(keys[i].Name) > maxNameBytes {
 			return errBadKey
 		}
-		keys[i].ID = cmp.Or(keys[i].ID, newGUID())
+		keys[i].ID = cmp.Or(keys[i].ID, azure.NewGUID())
 		keys[i].From, keys[i].Until = cert.NotBefore.UTC(), cert.NotAfter.UTC()
 	}
 	if len(keys) > maxCredentials {
@@ -361,14 +351,14 @@ func (d *Directory) CreateManagedIdentity(ctx context.Context, name, resource st
 			return *p, nil
 		}
 	}
-	return d.addPrincipalLocked(ctx, ServicePrincipal{App: newGUID(), Name: name, Type: typeManagedIdentity, Resource: resource})
+	return d.addPrincipalLocked(ctx, ServicePrincipal{App: azure.NewGUID(), Name: name, Type: typeManagedIdentity, Resource: resource})
 }
 
 func (d *Directory) addPrincipalLocked(ctx context.Context, p ServicePrincipal) (ServicePrincipal, error) {
 	if len(d.principals) >= maxApplications {
 		return p, errFull
 	}
-	p.Object, p.Created = newGUID(), d.cfg.Now().UTC()
+	p.Object, p.Created = azure.NewGUID(), d.cfg.Now().UTC()
 	return p, d.keepPrincipalLocked(ctx, &p)
 }
 

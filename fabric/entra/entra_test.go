@@ -212,7 +212,7 @@ func TestWhatGetsNoToken(t *testing.T) {
 		{"no grant", url.Values{"grant_type": {""}}, 400, "invalid_request", 900144},
 		{"another grant", url.Values{"grant_type": {"password"}}, 400, "unsupported_grant_type", 70003},
 		{"no client", url.Values{"client_id": {""}}, 400, "invalid_request", 900144},
-		{"an unknown client", url.Values{"client_id": {newGUID()}}, 400, "unauthorized_client", 700016},
+		{"an unknown client", url.Values{"client_id": {azure.NewGUID()}}, 400, "unauthorized_client", 700016},
 		{"no secret", url.Values{"client_secret": {""}}, 401, "invalid_client", 7000216},
 		{"a wrong secret", url.Values{"client_secret": {"x"}}, 401, "invalid_client", 7000215},
 		{"the secret of another", url.Values{"client_secret": {other}}, 401, "invalid_client", 7000215},
@@ -235,7 +235,7 @@ func TestWhatGetsNoToken(t *testing.T) {
 			t.Errorf("%s: the secret stands in the answer", tt.name)
 		}
 	}
-	if a := f.post("/"+newGUID()+"/oauth2/v2.0/token", ""); a.Status != 400 || a.Codes[0] != 90002 {
+	if a := f.post("/"+azure.NewGUID()+"/oauth2/v2.0/token", ""); a.Status != 400 || a.Codes[0] != 90002 {
 		t.Errorf("another tenant: %+v", a)
 	}
 	if a := f.post("/"+testTenant+"/oauth2/v2.0/token", "%zz"); a.Status != 400 || a.Codes[0] != 9002313 {
@@ -373,16 +373,16 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		"an unknown key":        {sign(t, jose.RS256, foreign, map[jose.HeaderKey]any{"kid": "x"}, good), "InvalidAuthenticationToken"},
 		"its own key":           {sign(t, jose.RS256, jose.JSONWebKey{Key: foreign, KeyID: key.id}, nil, good), "InvalidAuthenticationToken"},
 		"another algorithm":     {sign(t, jose.PS256, key.key, kid, good), "InvalidAuthenticationToken"},
-		"a changed body":        {parts[0] + "." + encode(bytes.Replace(body, []byte(f.who.Object), []byte(newGUID()), 1)) + "." + parts[2], "InvalidAuthenticationToken"},
+		"a changed body":        {parts[0] + "." + encode(bytes.Replace(body, []byte(f.who.Object), []byte(azure.NewGUID()), 1)) + "." + parts[2], "InvalidAuthenticationToken"},
 		"huge":                  {whole + strings.Repeat("x", maxTokenBytes), "InvalidAuthenticationToken"},
 		"another issuer":        {with(func(c *claims) { c.Issuer = "https://login.evil/" + testTenant + "/" }), "InvalidAuthenticationTokenTenant"},
-		"another tenant":        {with(func(c *claims) { c.Tenant = newGUID() }), "InvalidAuthenticationTokenTenant"},
+		"another tenant":        {with(func(c *claims) { c.Tenant = azure.NewGUID() }), "InvalidAuthenticationTokenTenant"},
 		"another audience":      {with(func(c *claims) { c.Audience = graphHost }), "InvalidAuthenticationTokenAudience"},
 		"no audience":           {with(func(c *claims) { c.Audience = "" }), "InvalidAuthenticationTokenAudience"},
 		"expired":               {with(func(c *claims) { c.Expires = f.clock.now().Add(-6 * time.Minute).Unix() }), "ExpiredAuthenticationToken"},
 		"not yet":               {with(func(c *claims) { c.NotBefore = f.clock.now().Add(6 * time.Minute).Unix() }), "InvalidAuthenticationToken"},
-		"nobody":                {with(func(c *claims) { c.Object = newGUID() }), "InvalidAuthenticationToken"},
-		"another application":   {with(func(c *claims) { c.App = newGUID() }), "InvalidAuthenticationToken"},
+		"nobody":                {with(func(c *claims) { c.Object = azure.NewGUID() }), "InvalidAuthenticationToken"},
+		"another application":   {with(func(c *claims) { c.App = azure.NewGUID() }), "InvalidAuthenticationToken"},
 	} {
 		if who, err := f.Verify(tt.token, management); code(err) != tt.want || who != (azure.Principal{}) {
 			t.Errorf("%s: %+v, %v", name, who, err)

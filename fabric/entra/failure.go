@@ -46,7 +46,7 @@ func wrongAssertion(why string) *failure {
 
 // write answers with the failure, in Entra's shape.
 func (f *failure) write(w http.ResponseWriter, now time.Time) {
-	trace := newGUID()
+	trace := azure.NewGUID()
 	if f.status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(int(throttleTime/time.Second)))
 	}
@@ -57,5 +57,5 @@ func (f *failure) write(w http.ResponseWriter, now time.Time) {
 		Timestamp   string `json:"timestamp"`
 		Trace       string `json:"trace_id"`
 		Correlation string `json:"correlation_id"`
-	}{f.kind, fmt.Sprintf("%v Trace ID: %s", f, trace), []int{f.number}, now.UTC().Format("2006-01-02 15:04:05Z"), trace, newGUID()})
+	}{f.kind, fmt.Sprintf("%v Trace ID: %s", f, trace), []int{f.number}, now.UTC().Format("2006-01-02 15:04:05Z"), trace, azure.NewGUID()})
 }

@@ -84,7 +84,7 @@ type call struct {
 // serve authenticates, reads the body, and writes what handle returns.
 func (g *graph) serve(handle func(*call) (status int, answer any, err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("request-id", newGUID())
+		w.Header().Set("request-id", azure.NewGUID())
 		c, err := g.begin(r)
 		if err != nil {
 			if azure.AsError(err).Status == http.StatusUnauthorized {

@@ -49,7 +49,7 @@ func (d *Directory) issue(p ServicePrincipal, resource, proof string, life time.
 	now := d.cfg.Now().UTC().Truncate(time.Second)
 	expires = now.Add(life)
 	c := claims{Audience: resource, Issuer: d.issuer(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: expires.Unix(), App: p.App, AppAuth: proof, IDProvider: d.issuer(), TokenType: "app",
-		Object: p.Object, Subject: p.Object, Tenant: d.cfg.Tenant, Unique: newGUID(), Version: "1.0", Resource: p.Resource}
+		Object: p.Object, Subject: p.Object, Tenant: d.cfg.Tenant, Unique: azure.NewGUID(), Version: "1.0", Resource: p.Resource}
 	body, err := json.Marshal(c)
 	if err != nil {
 		return "", expires, err

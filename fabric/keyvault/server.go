@@ -20,7 +20,7 @@ const maxRequestBytes = 2 << 20
 
 // ServeHTTP serves the data plane of all vaults: by host (NAME.vault.…), else by path (/NAME/secrets/…).
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("x-ms-request-id", guid())
+	w.Header().Set("x-ms-request-id", azure.NewGUID())
 	w.Header().Set("x-ms-keyvault-service-version", "1.9.0.0")
 	w.Header().Set("Cache-Control", "no-cache")
 	status, answer, err := s.serve(r)
@@ -32,11 +32,6 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		azure.WriteJSON(w, status, answer)
 	}
-}
-
-func guid() string {
-	x := newID()
-	return x[:8] + "-" + x[8:12] + "-4" + x[13:16] + "-8" + x[17:20] + "-" + x[20:]
 }
 
 // refuse answers with an error as Key Vault does: with a second code within, where there is one.

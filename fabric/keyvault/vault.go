@@ -166,8 +166,6 @@ func (s *Service) Check(spec *Spec) error {
 	return nil
 }
 
-var isGUID = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-
 var (
 	secretPermissions      = []string{"all", "get", "list", "set", "delete", "backup", "restore", "recover", "purge"}
 	certificatePermissions = []string{"all", "get", "list", "delete", "create", "import", "update", "managecontacts", "getissuers", "listissuers", "setissuers", "deleteissuers", "manageissuers",
@@ -177,7 +175,7 @@ var (
 )
 
 func (p *Policy) check(tenant string) error {
-	if !isGUID.MatchString(p.Object) || !strings.EqualFold(p.Tenant, tenant) {
+	if !azure.IsGUID(p.Object) || !strings.EqualFold(p.Tenant, tenant) {
 		return bad("BadRequest", "An access policy names the object id of a principal of the tenant, and '%s' in '%s' is none.", p.Object, p.Tenant)
 	}
 	for _, list := range []struct {

@@ -56,7 +56,7 @@ func (o *running) event() event {
 
 // note writes an event into the log.
 func (s *Service) note(tx *state.Tx, e event) error {
-	e.ID, e.Time = newGUID(), s.cfg.Now().UTC()
+	e.ID, e.Time = azure.NewGUID(), s.cfg.Now().UTC()
 	return tx.Put(activityBucket, fmt.Sprintf("%020d-%s", e.Time.UnixNano(), e.ID), e)
 }
 

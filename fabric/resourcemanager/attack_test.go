@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/causeway-gateway/causeway/fabric/access"
+	"github.com/causeway-gateway/causeway/fabric/azure"
 	"github.com/causeway-gateway/causeway/fabric/document"
 )
 
@@ -35,17 +36,17 @@ func TestNothingIsKeptWhereItDoesNotBelong(t *testing.T) {
 // Who restricts what another may assign must not be told that all is well when nothing is restricted.
 func TestConditionsAreNotIgnored(t *testing.T) {
 	f := newFixture(t)
-	f.want(f.do("owner", "PUT", group1+rbac+"roleAssignments/"+newGUID(), `{"properties":{"roleDefinitionId":"`+access.RBACAdministrator+`","principalId":"`+principals["stranger"].Object+
+	f.want(f.do("owner", "PUT", group1+rbac+"roleAssignments/"+azure.NewGUID(), `{"properties":{"roleDefinitionId":"`+access.RBACAdministrator+`","principalId":"`+principals["stranger"].Object+
 		`","condition":"@Request[x] ForAnyOfAnyValues:GuidEquals {y}","conditionVersion":"2.0"}}`), 400, "RoleAssignmentConditionNotSupported")
-	f.want(f.do("owner", "PUT", group1+rbac+"roleDefinitions/"+newGUID(), `{"properties":{"roleName":"Some","assignableScopes":["`+group1+`"],"permissions":[{"actions":["*"],"condition":"@Request[x]"}]}}`),
+	f.want(f.do("owner", "PUT", group1+rbac+"roleDefinitions/"+azure.NewGUID(), `{"properties":{"roleName":"Some","assignableScopes":["`+group1+`"],"permissions":[{"actions":["*"],"condition":"@Request[x]"}]}}`),
 		400, "RoleDefinitionConditionNotSupported")
 	f.want(f.do("stranger", "GET", group1, ""), 403, "AuthorizationFailed")
-	f.want(f.do("owner", "PUT", group1+rbac+"roleAssignments/"+newGUID(), `{"properties":{"roleDefinitionId":"`+access.Reader+`","principalId":"`+principals["stranger"].Object+`","condition":null}}`), 201, "")
+	f.want(f.do("owner", "PUT", group1+rbac+"roleAssignments/"+azure.NewGUID(), `{"properties":{"roleDefinitionId":"`+access.Reader+`","principalId":"`+principals["stranger"].Object+`","condition":null}}`), 201, "")
 }
 
 func TestARoleCanBeTakenAwayWhileSomethingElseIsLocked(t *testing.T) {
 	f := newFixture(t)
-	id := "/subscriptions/" + testSub + rbac + "roleAssignments/" + newGUID()
+	id := "/subscriptions/" + testSub + rbac + "roleAssignments/" + azure.NewGUID()
 	f.want(f.do("owner", "PUT", id, `{"properties":{"roleDefinitionId":"`+access.Reader+`","principalId":"`+principals["stranger"].Object+`"}}`), 201, "")
 	f.want(f.do("owner", "PUT", group1+rbac+"locks/l", `{"properties":{"level":"CanNotDelete"}}`), 201, "")
 	f.want(f.do("owner", "DELETE", id, ""), 200, "")
@@ -140,7 +141,7 @@ func TestTemplatesThatAreTooLarge(t *testing.T) {
 		"too many parameters": `"parameters":{` + strings.TrimSuffix(strings.Repeat(`"p#":{"type":"int","defaultValue":1},`, 300), ",") + `},"resources":[]`,
 	} {
 		for i := 0; strings.Contains(sections, "#"); i++ {
-			sections = strings.Replace(sections, "#", newGUID()[:8], 1)
+			sections = strings.Replace(sections, "#", azure.NewGUID()[:8], 1)
 		}
 		for _, what := range []string{"PUT ", "POST /validate", "POST /whatIf"} {
 			method, more, _ := strings.Cut(what, " ")

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,9 +30,7 @@ func seeded(seed string) func() string {
 		n++
 		mac := hmac.New(sha256.New, []byte(seed))
 		_ = binary.Write(mac, binary.BigEndian, n)
-		b := mac.Sum(nil)
-		b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-		return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+		return azure.GUID([16]byte(mac.Sum(nil)))
 	}
 }
 

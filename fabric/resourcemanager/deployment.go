@@ -115,7 +115,7 @@ func (s *Service) orderOf(id azure.ID, body *document.Object) (d deployment, o o
 		return azure.Errorf(http.StatusBadRequest, "InvalidDeployment", format, args...)
 	}
 	properties := body.Object("properties")
-	o = order{Template: properties.Object("template"), Parameters: properties.Object("parameters"), Now: s.cfg.Now().UTC(), Seed: newGUID()}
+	o = order{Template: properties.Object("template"), Parameters: properties.Object("parameters"), Now: s.cfg.Now().UTC(), Seed: azure.NewGUID()}
 	d = deployment{Path: id.String(), Tags: body.Object("tags"), State: "Accepted", Started: o.Now}
 	switch mode := properties.String("mode"); {
 	case !deploymentName.MatchString(id.Name()):

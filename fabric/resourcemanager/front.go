@@ -45,10 +45,10 @@ func ok(body any) *answer { return &answer{http.StatusOK, body} }
 
 // ServeHTTP is the control plane.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q := &request{Request: r, s: s, writer: w, caller: caller{correlation: newGUID()}}
+	q := &request{Request: r, s: s, writer: w, caller: caller{correlation: azure.NewGUID()}}
 	h := w.Header()
-	h.Set("x-ms-request-id", newGUID())
-	if given := r.Header.Get("x-ms-correlation-request-id"); isGUID.MatchString(given) {
+	h.Set("x-ms-request-id", azure.NewGUID())
+	if given := r.Header.Get("x-ms-correlation-request-id"); azure.IsGUID(given) {
 		q.correlation = given
 	}
 	h.Set("x-ms-correlation-request-id", q.correlation)
@@ -67,8 +67,6 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		azure.WriteJSON(w, a.status, a.body)
 	}
 }
-
-var isGUID = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 func printable(id string) bool {
 	return id != "" && len(id) <= 1024 && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' })

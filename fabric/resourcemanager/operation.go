@@ -2,7 +2,6 @@ package resourcemanager
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -59,18 +58,10 @@ type running struct {
 	came   *outcome        // of a deployment
 }
 
-// newGUID returns a random one (RFC 9562, 5.4).
-func newGUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 // claim takes a resource or group for an operation, which must be released or started. Nothing else changes it meanwhile.
 func (s *Service) claim(on azure.ID, op operation) (*running, error) {
 	o := &running{operation: op, on: on, done: make(chan struct{})}
-	o.ID, o.On, o.Status, o.Started = newGUID(), on.String(), inProgress, s.cfg.Now().UTC()
+	o.ID, o.On, o.Status, o.Started = azure.NewGUID(), on.String(), inProgress, s.cfg.Now().UTC()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.obstacleLocked(on, op.Verb); other != nil {

@@ -234,7 +234,7 @@ func (f *fixture) close() {
 
 func (f *fixture) grant(who, role, scope string) {
 	f.t.Helper()
-	if _, err := f.access.Assign(f.t.Context(), access.Assignment{ID: newGUID(), Scope: scope, Role: role, Principal: principals[who].Object}); err != nil {
+	if _, err := f.access.Assign(f.t.Context(), access.Assignment{ID: azure.NewGUID(), Scope: scope, Role: role, Principal: principals[who].Object}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -486,8 +486,8 @@ func TestRolesDecide(t *testing.T) {
 		{"reader", "POST", at(thing, "t") + "/listKeys", "", 403, "AuthorizationFailed"},
 		{"reader", "DELETE", group1, "", 403, "AuthorizationFailed"},
 		{"reader", "PUT", group1 + "/providers/Microsoft.Authorization/locks/l", `{"properties":{"level":"ReadOnly"}}`, 403, "AuthorizationFailed"},
-		{"reader", "PUT", group1 + "/providers/Microsoft.Authorization/roleAssignments/" + newGUID(), `{"properties":{"roleDefinitionId":"` + access.Owner + `","principalId":"` + principals["reader"].Object + `"}}`, 403, "AuthorizationFailed"},
-		{"reader", "PUT", group1 + "/providers/Microsoft.Authorization/roleDefinitions/" + newGUID(), `{}`, 403, "AuthorizationFailed"},
+		{"reader", "PUT", group1 + "/providers/Microsoft.Authorization/roleAssignments/" + azure.NewGUID(), `{"properties":{"roleDefinitionId":"` + access.Owner + `","principalId":"` + principals["reader"].Object + `"}}`, 403, "AuthorizationFailed"},
+		{"reader", "PUT", group1 + "/providers/Microsoft.Authorization/roleDefinitions/" + azure.NewGUID(), `{}`, 403, "AuthorizationFailed"},
 		{"reader", "PUT", group1 + "/providers/Microsoft.Resources/deployments/d", `{}`, 403, "AuthorizationFailed"},
 		{"reader", "POST", group1 + "/providers/Microsoft.Resources/deployments/d/whatIf", `{}`, 403, "AuthorizationFailed"},
 		{"owner", "GET", "/subscriptions/" + otherSub + "/resourceGroups/g", "", 403, "AuthorizationFailed"},
@@ -678,7 +678,7 @@ func FuzzRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if _, err := control.Assign(context.Background(), access.Assignment{ID: newGUID(), Scope: "/subscriptions/" + testSub, Role: access.Owner, Principal: principals["owner"].Object}); err != nil {
+	if _, err := control.Assign(context.Background(), access.Assignment{ID: azure.NewGUID(), Scope: "/subscriptions/" + testSub, Role: access.Owner, Principal: principals["owner"].Object}); err != nil {
 		f.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())

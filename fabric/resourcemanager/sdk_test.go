@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armsubscriptions"
 
 	"github.com/causeway-gateway/causeway/fabric/access"
+	"github.com/causeway-gateway/causeway/fabric/azure"
 )
 
 // A credential is somebody's; it gives tokens for this plane alone.
@@ -177,20 +178,20 @@ func TestRolesAndLocksByAzuresClient(t *testing.T) {
 	f := newFixture(t)
 	ctx := t.Context()
 	assignments := client(armauthorization.NewRoleAssignmentsClient(testSub, credential("owner"), f.options()))
-	name := newGUID()
+	name := azure.NewGUID()
 	properties := armauthorization.RoleAssignmentCreateParameters{Properties: &armauthorization.RoleAssignmentProperties{PrincipalID: to.Ptr(principals["stranger"].Object),
 		RoleDefinitionID: to.Ptr("/subscriptions/" + testSub + "/providers/" + roleType + "/" + access.Reader), PrincipalType: to.Ptr(armauthorization.PrincipalTypeServicePrincipal)}}
 	if _, err := assignments.Create(ctx, group1, name, properties, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.want(f.do("stranger", "GET", group1, ""), 200, "")
-	_, err := assignments.Create(ctx, group1, newGUID(), properties, nil)
+	_, err := assignments.Create(ctx, group1, azure.NewGUID(), properties, nil)
 	refused(t, err, "RoleAssignmentExists")
 	properties.Properties.PrincipalType = to.Ptr(armauthorization.PrincipalTypeUser)
-	_, err = assignments.Create(ctx, group1, newGUID(), properties, nil)
+	_, err = assignments.Create(ctx, group1, azure.NewGUID(), properties, nil)
 	refused(t, err, "UnmatchedPrincipalType")
-	properties.Properties.PrincipalID = to.Ptr(newGUID())
-	_, err = assignments.Create(ctx, group1, newGUID(), properties, nil)
+	properties.Properties.PrincipalID = to.Ptr(azure.NewGUID())
+	_, err = assignments.Create(ctx, group1, azure.NewGUID(), properties, nil)
 	refused(t, err, "PrincipalNotFound")
 	page, err := assignments.NewListForScopePager(group1, &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: to.Ptr("principalId%20eq%20'" + principals["stranger"].Object + "'")}).NextPage(ctx)
 	if err != nil || len(page.Value) != 1 || *page.Value[0].Name != name {
@@ -205,7 +206,7 @@ func TestRolesAndLocksByAzuresClient(t *testing.T) {
 	f.want(f.do("stranger", "GET", group1, ""), 403, "AuthorizationFailed")
 
 	roles := client(armauthorization.NewRoleDefinitionsClient(credential("owner"), f.options()))
-	own := newGUID()
+	own := azure.NewGUID()
 	if _, err := roles.CreateOrUpdate(ctx, group1, own, armauthorization.RoleDefinition{Properties: &armauthorization.RoleDefinitionProperties{RoleName: to.Ptr("Thing Keeper"), RoleType: to.Ptr("CustomRole"),
 		AssignableScopes: []*string{to.Ptr(group1)}, Permissions: []*armauthorization.Permission{{Actions: []*string{to.Ptr("Causeway.Test/*")}}}}}, nil); err != nil {
 		t.Fatal(err)
@@ -213,7 +214,7 @@ func TestRolesAndLocksByAzuresClient(t *testing.T) {
 	if page, err := roles.NewListPager(group1, &armauthorization.RoleDefinitionsClientListOptions{Filter: to.Ptr("roleName eq 'Thing Keeper'")}).NextPage(ctx); err != nil || len(page.Value) != 1 || *page.Value[0].Name != own {
 		t.Errorf("roles %+v, %v", page.Value, err)
 	}
-	_, err = roles.CreateOrUpdate(ctx, group1, newGUID(), armauthorization.RoleDefinition{Properties: &armauthorization.RoleDefinitionProperties{RoleName: to.Ptr("Beyond"),
+	_, err = roles.CreateOrUpdate(ctx, group1, azure.NewGUID(), armauthorization.RoleDefinition{Properties: &armauthorization.RoleDefinitionProperties{RoleName: to.Ptr("Beyond"),
 		AssignableScopes: []*string{to.Ptr("/subscriptions/" + otherSub)}, Permissions: []*armauthorization.Permission{{Actions: []*string{to.Ptr("*")}}}}}, nil)
 	refused(t, err, "AuthorizationFailed")
 
@@ -226,7 +227,7 @@ func TestRolesAndLocksByAzuresClient(t *testing.T) {
 	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope"}`), 409, "ScopeLocked")
 	f.want(f.do("owner", "PUT", group1, `{"location":"westeurope"}`), 409, "ScopeLocked")
 	f.want(f.do("owner", "DELETE", group1, ""), 409, "ScopeLocked")
-	f.want(f.do("owner", "PUT", group1+"/providers/Microsoft.Authorization/roleAssignments/"+newGUID(), `{"properties":{"roleDefinitionId":"`+own+`","principalId":"`+principals["stranger"].Object+`"}}`), 409, "ScopeLocked")
+	f.want(f.do("owner", "PUT", group1+"/providers/Microsoft.Authorization/roleAssignments/"+azure.NewGUID(), `{"properties":{"roleDefinitionId":"`+own+`","principalId":"`+principals["stranger"].Object+`"}}`), 409, "ScopeLocked")
 	if page, err := locks.NewListAtResourceGroupLevelPager("g", nil).NextPage(ctx); err != nil || len(page.Value) != 1 {
 		t.Errorf("locks %+v, %v", page.Value, err)
 	}

@@ -95,7 +95,7 @@ func (s *Service) prepare(ctx context.Context, o *running, c change) error {
 	if w.Old != nil {
 		r.ID, r.State, r.Created, r.CreatedBy = w.Old.ID, stateUpdating, w.Old.Created, w.Old.CreatedBy // the case of the first id stays
 	}
-	r.Changed, r.Etag = now, newGUID()
+	r.Changed, r.Etag = now, azure.NewGUID()
 	return s.cfg.State.Update(ctx, func(tx *state.Tx) error {
 		if err := r.write(tx); err != nil {
 			return err

@@ -238,7 +238,7 @@ func refusal(q *request, index int, e *azure.Error) *partAnswer {
 func (q *request) writeBatch(answers []*partAnswer) error {
 	var inner, outer bytes.Buffer
 	changes := multipart.NewWriter(&inner)
-	_ = changes.SetBoundary("changesetresponse_" + newGUID())
+	_ = changes.SetBoundary("changesetresponse_" + azure.NewGUID())
 	for _, a := range answers {
 		w, err := changes.CreatePart(textproto.MIMEHeader{"Content-Type": {"application/http"}, "Content-Transfer-Encoding": {"binary"}})
 		if err != nil {
@@ -247,7 +247,7 @@ func (q *request) writeBatch(answers []*partAnswer) error {
 		a.write(w)
 	}
 	all := multipart.NewWriter(&outer)
-	_ = all.SetBoundary("batchresponse_" + newGUID())
+	_ = all.SetBoundary("batchresponse_" + azure.NewGUID())
 	w, err := all.CreatePart(textproto.MIMEHeader{"Content-Type": {"multipart/mixed; boundary=" + changes.Boundary()}})
 	if err != nil {
 		return err

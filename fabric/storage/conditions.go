@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/causeway-gateway/causeway/fabric/azure"
 )
 
 // conditions are what must hold for a request to be carried out.
@@ -24,7 +26,7 @@ func readConditions(h http.Header) (conditions, error) {
 	if c.unmodified, err = readTime(h, "If-Unmodified-Since"); err != nil {
 		return c, err
 	}
-	if c.lease != "" && !isGUID.MatchString(c.lease) {
+	if c.lease != "" && !azure.IsGUID(c.lease) {
 		return c, errHeader("x-ms-lease-id")
 	}
 	for _, name := range []string{"x-ms-if-tags", "x-ms-source-if-tags"} {

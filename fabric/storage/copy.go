@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/causeway-gateway/causeway/fabric/azure"
 )
 
 // copied says where a blob was copied from.
@@ -52,7 +54,7 @@ func (s *Service) copyBlob(q *request) error {
 		meta = v.Meta
 	}
 	source := url.URL{Scheme: "https", Host: from.r.URL.Host, Path: from.r.URL.Path}
-	b := &blob{Headers: v.Headers, MD5: v.MD5, Meta: meta, Size: v.Size, IDBytes: v.IDBytes, Copy: &copied{newGUID(), source.String(), s.Now().UTC()}}
+	b := &blob{Headers: v.Headers, MD5: v.MD5, Meta: meta, Size: v.Size, IDBytes: v.IDBytes, Copy: &copied{azure.NewGUID(), source.String(), s.Now().UTC()}}
 	if err := s.store(q, container, b, list); err != nil {
 		return err
 	}

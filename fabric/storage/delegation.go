@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"net/http"
-	"regexp"
 	"time"
 
 	"github.com/causeway-gateway/causeway/fabric/azure"
@@ -17,8 +16,6 @@ const (
 	maxDelegation    = 7 * 24 * time.Hour
 	delegationAction = "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action"
 )
-
-var isGUID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // delegationKey is the document that the key stands in.
 type delegationKey struct {
@@ -75,7 +72,7 @@ func (q *request) delegatedKey() (keys [][]byte, p *azure.Principal, err error) 
 	start, ok1 := sasTime(k.SignedStart)
 	end, ok2 := sasTime(k.SignedExpiry)
 	now := q.plane.Now()
-	if !isGUID.MatchString(k.SignedOid) || !isGUID.MatchString(k.SignedTid) || k.SignedService != "b" || q.plane.kind != 'b' || !isVersion.MatchString(k.SignedVersion) ||
+	if !azure.IsGUID(k.SignedOid) || !azure.IsGUID(k.SignedTid) || k.SignedService != "b" || q.plane.kind != 'b' || !isVersion.MatchString(k.SignedVersion) ||
 		!ok1 || !ok2 || now.Before(start) || !now.Before(end) {
 		return nil, nil, errAuthentication
 	}

@@ -14,6 +14,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/causeway-gateway/causeway/fabric/azure"
 	"github.com/causeway-gateway/causeway/fabric/state"
 )
 
@@ -171,7 +172,7 @@ func (p *property) canonical() bool {
 		return err == nil && t.Year() >= 1601 && t.Year() <= 9999
 	case edmGUID:
 		p.Value = strings.ToLower(p.Value)
-		return isGUID.MatchString(p.Value)
+		return azure.IsGUID(p.Value)
 	case edmBinary:
 		raw, err := base64.StdEncoding.DecodeString(p.Value)
 		p.Value = base64.StdEncoding.EncodeToString(raw)

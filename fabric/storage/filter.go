@@ -354,7 +354,7 @@ func (p *filterParser) typed(name string) (o operand, err error) {
 		}
 		return operand{literal: literal{kind: kindTime, time: t}}, nil
 	case "guid":
-		if !isGUID.MatchString(text) {
+		if !azure.IsGUID(text) {
 			return o, errFilter("a GUID is none")
 		}
 		return operand{literal: literal{kind: kindGUID, text: strings.ToLower(text)}}, nil

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/causeway-gateway/causeway/fabric/azure"
 )
 
 // A lease keeps others from changing a blob.
@@ -126,7 +128,7 @@ func (s *Service) leaseBlob(q *request) error {
 func (q *request) leaseAction(action string) (func(b *blob, now time.Time) error, error) {
 	held := q.conditions.lease
 	proposed := strings.ToLower(q.r.Header.Get("x-ms-proposed-lease-id"))
-	if proposed != "" && !isGUID.MatchString(proposed) {
+	if proposed != "" && !azure.IsGUID(proposed) {
 		return nil, errHeader("x-ms-proposed-lease-id")
 	}
 	switch action {
@@ -171,7 +173,7 @@ func (b *blob) acquire(proposed string, d time.Duration, now time.Time) error {
 		return errLeased
 	}
 	if proposed == "" {
-		proposed = newGUID()
+		proposed = azure.NewGUID()
 	}
 	b.Lease = &lease{ID: proposed, Duration: d, Until: now.Add(d).UTC()}
 	return nil

@@ -58,7 +58,7 @@ const (
 var isVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
 
 func (p *plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := newGUID()
+	id := azure.NewGUID()
 	q := &request{w: w, r: r, plane: p, id: id}
 	q.greet()
 	err := q.read()

@@ -130,13 +130,6 @@ func newID() string {
 	return hex.EncodeToString(b)
 }
 
-func newGUID() string {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // does not fail
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 // page bounds how much one answer lists.
 func page(asked, most int) int {
 	if asked <= 0 || asked > most {
