@@ -126,8 +126,11 @@ func TestRequestsAsAzSendsThem(t *testing.T) {
 			t.Errorf("%s: %d %s", filter, got.status, document.Text(got.body))
 		}
 	}
+	f.want(f.do("owner", "PUT", at(thing, "t"), `{"location":"westeurope"}`), 201, "")
 	list := f.do("owner", "GET", "/subscriptions/"+testSub+"/resources?api-version=2021-04-01&$filter=resourceGroup%20eq%20'g'&$expand=createdTime,changedTime,provisioningState", "")
-	f.want(list, 200, "")
+	if one, _ := list.body.Array("value")[0].(*document.Object); one.String("provisioningState") != stateSucceeded || one.String("createdTime") == "" || one.String("changedTime") == "" {
+		t.Errorf("list %s", document.Text(list.body))
+	}
 }
 
 func TestTemplatesThatAreTooLarge(t *testing.T) {

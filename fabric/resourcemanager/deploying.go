@@ -108,6 +108,8 @@ func (d *deploying) make(ctx context.Context, r *template.Resource, body *docume
 		_, _, err = s.defineRole(ctx, d.caller, r.ID, body)
 	case lockType:
 		_, _, err = s.lock(ctx, d.caller, r.ID, body)
+	case tagsType:
+		_, err = s.tag(ctx, d.caller, r.ID, "Replace", body)
 	default:
 		err = d.write(ctx, change{id: r.ID, kind: k, version: r.APIVersion, body: body, caller: d.caller})
 	}

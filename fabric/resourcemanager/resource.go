@@ -26,6 +26,7 @@ const (
 	orderBucket      = "arm.order" // sealed: what a deployment was asked for with
 	stepBucket       = "arm.step"  // deployment/operations/id
 	lockBucket       = "arm.lock"
+	tagBucket        = "arm.tag"      // of subscriptions
 	activityBucket   = "arm.activity" // by time
 	providerBucket   = "arm.provider" // subscription/namespace: registered
 )

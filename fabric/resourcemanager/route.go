@@ -60,6 +60,10 @@ var extensions = map[string]struct {
 	"GET microsoft.authorization/roledefinitions":    {"Microsoft.Authorization/roleDefinitions/read", getRole},
 	"PUT microsoft.authorization/roledefinitions":    {"Microsoft.Authorization/roleDefinitions/write", putRole},
 	"DELETE microsoft.authorization/roledefinitions": {"Microsoft.Authorization/roleDefinitions/delete", deleteRole},
+	"GET microsoft.resources/tags":                   {"Microsoft.Resources/tags/read", getTags},
+	"PUT microsoft.resources/tags":                   {"Microsoft.Resources/tags/write", putTags},
+	"PATCH microsoft.resources/tags":                 {"Microsoft.Resources/tags/write", putTags},
+	"DELETE microsoft.resources/tags":                {"Microsoft.Resources/tags/delete", putTags},
 }
 
 // fits compares a path with a pattern, and returns what stands for each {}.
@@ -144,7 +148,7 @@ func (q *request) provided(at int) (*answer, error) {
 	return q.typed(namespace, rest)
 }
 
-// extension serves locks, role assignments and role definitions, on any scope.
+// extension serves locks, role assignments, role definitions and tags, on any scope.
 func (q *request) extension(scope int, namespace string, rest []string) (_ *answer, done bool, err error) {
 	if len(rest) > 2 {
 		return nil, false, nil

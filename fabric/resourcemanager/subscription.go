@@ -33,7 +33,13 @@ func listSubscriptions(q *request) (*answer, error) {
 
 func getSubscription(q *request) (*answer, error) {
 	sub, _ := q.s.subscription(q.id.Subscription()) // it was checked
-	return ok(q.s.showSubscription(sub)), nil
+	tags, _, err := q.s.tagsOf(q.Context(), q.id)
+	if err != nil {
+		return nil, err
+	}
+	shown := q.s.showSubscription(sub)
+	shown.Set("tags", tags)
+	return ok(shown), nil
 }
 
 func listLocations(q *request) (*answer, error) {
@@ -58,13 +64,29 @@ func listResources(q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	more := q.URL.Query().Get("$expand")
 	var all []any
 	for _, r := range found {
 		if k, known := q.s.kindOf(r.ID.Type()); known && wanted(r) && !r.ID.Parent().IsResource() {
-			all = append(all, generic(k, r))
+			all = append(all, expanded(generic(k, r), r, more))
 		}
 	}
 	return q.page(all)
+}
+
+// expanded adds what $expand asks for.
+func expanded(shown *document.Object, r *Resource, more string) *document.Object {
+	for name := range strings.SplitSeq(strings.ToLower(more), ",") {
+		switch name {
+		case "createdtime":
+			shown.Set("createdTime", r.Created.Format(timeForm))
+		case "changedtime":
+			shown.Set("changedTime", r.Changed.Format(timeForm))
+		case "provisioningstate":
+			shown.Set("provisioningState", r.State)
+		}
+	}
+	return shown
 }
 
 // resourceFilter reads a filter: comparisons by eq, joined by and.
@@ -247,6 +269,7 @@ func (s *Service) resources() *Provider {
 	return &Provider{Namespace: "Microsoft.Resources", Types: []*Type{
 		{Name: "subscriptions", Versions: versions, Global: true, own: true}, {Name: "resourceGroups", Versions: versions, Global: true, own: true},
 		{Name: "deployments", Versions: versions, Global: true, own: true}, {Name: "deployments/operations", Versions: versions, Global: true, own: true},
+		{Name: "tags", Versions: versions, Global: true, own: true, extends: true},
 	}}
 }
 
