@@ -94,6 +94,8 @@ func (s *Service) assign(ctx context.Context, c caller, id azure.ID, body *docum
 	if err := s.checkPrincipal(&a); err != nil {
 		return false, nil, err
 	}
+	a.Created = s.cfg.Now().UTC()
+	a.InForce = a.Created.Add(s.cfg.Hostile.Propagation(id.Scope()))
 	if made, err = s.cfg.Access.Assign(ctx, a); err != nil {
 		return false, nil, err
 	}

@@ -334,7 +334,7 @@ func deploymentStatus(q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.EqualFold(d.Operation, q.args[3]) {
+	if !strings.EqualFold(d.Operation, q.args[3]) || q.s.cfg.Hostile.Lost(d.Operation) {
 		return nil, azure.Errorf(http.StatusNotFound, "OperationNotFound", "The operation '%.80s' could not be found.", q.args[3])
 	}
 	out := document.NewObject("status", d.State)

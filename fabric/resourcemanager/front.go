@@ -105,6 +105,9 @@ func (q *request) serve() (*answer, error) {
 	if err := q.authenticate(); err != nil {
 		return nil, err
 	}
+	if err := q.s.cfg.Hostile.Refuse(q.who, q.Method, q.URL.Path); err != nil {
+		return nil, err
+	}
 	if q.version = q.URL.Query().Get("api-version"); q.version == "" {
 		return nil, azure.Errorf(http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
 	}

@@ -65,15 +65,24 @@ func (s *Service) changeGroup(tx *state.Tx, id azure.ID, change func(*group)) er
 }
 
 func getGroup(q *request) (*answer, error) {
-	g, err := q.s.group(q.Context(), q.id)
+	g, err := q.visibleGroup()
 	if err != nil {
 		return nil, err
 	}
 	return ok(g.show()), nil
 }
 
+// visibleGroup reads the group that the request is about.
+func (q *request) visibleGroup() (group, error) {
+	g, err := q.s.group(q.Context(), q.id)
+	if err == nil && q.s.cfg.Hostile.Hidden(q.id, g.Created) {
+		err = groupNotFound(q.id)
+	}
+	return g, err
+}
+
 func headGroup(q *request) (*answer, error) {
-	if _, err := q.s.group(q.Context(), q.id); err != nil {
+	if _, err := q.visibleGroup(); err != nil {
 		return nil, err
 	}
 	return &answer{status: http.StatusNoContent}, nil

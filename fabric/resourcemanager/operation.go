@@ -179,6 +179,9 @@ func (s *Service) perform(o *running) (result any, err error) {
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()
+	if err := s.cfg.Hostile.Fail(o.on); err != nil {
+		return nil, err
+	}
 	switch o.Verb {
 	case verbWrite:
 		return nil, s.doWrite(o)

@@ -160,15 +160,16 @@ func (w *world) provider() *Provider {
 // A fixture is a control plane with a test provider, and the group "g".
 type fixture struct {
 	*Service
-	t      *testing.T
-	world  *world
-	dir    string // of the state
-	state  *state.Store
-	access *access.Control
-	server *httptest.Server
-	mu     sync.Mutex // guards the field below
-	time   time.Time
-	stop   context.CancelFunc
+	t       *testing.T
+	world   *world
+	dir     string // of the state
+	state   *state.Store
+	access  *access.Control
+	server  *httptest.Server
+	mu      sync.Mutex // guards the field below
+	time    time.Time
+	stop    context.CancelFunc
+	hostile Hostility
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -212,7 +213,7 @@ func (f *fixture) open() {
 			}
 			return p, nil
 		},
-		Access: f.access, Providers: []*Provider{f.world.provider()}, Principal: func(object string) (string, bool) {
+		Access: f.access, Hostile: f.hostile, Providers: []*Provider{f.world.provider()}, Principal: func(object string) (string, bool) {
 			for _, p := range principals {
 				if p.Object == object {
 					return p.Type, true

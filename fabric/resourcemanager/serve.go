@@ -59,6 +59,9 @@ func (s *Service) exists(ctx context.Context, id azure.ID) error {
 
 func (q *request) get(k kind) (*answer, error) {
 	r, err := q.resource()
+	if err == nil && q.s.cfg.Hostile.Hidden(r.ID, r.Created) {
+		err = notFound(q.id)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +165,7 @@ func (q *request) operation() (o operation, err error) {
 		return o, err
 	}
 	on, err := azure.ParseID(o.On)
-	if !known || err != nil || !strings.EqualFold(on.Subscription(), q.id.Subscription()) {
+	if !known || err != nil || !strings.EqualFold(on.Subscription(), q.id.Subscription()) || q.s.cfg.Hostile.Lost(id) {
 		return o, azure.Errorf(http.StatusNotFound, "OperationNotFound", "The operation '%.80s' could not be found.", id)
 	}
 	if o.By.Who.Object != q.who.Object {

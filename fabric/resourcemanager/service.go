@@ -32,6 +32,8 @@ type Config struct {
 	Principal func(object string) (kind string, ok bool)
 	// Poll is after how long clients are told to ask for an operation again. 0 stands for a second.
 	Poll time.Duration
+	// Hostile decides what goes wrong by itself. nil stands for nothing.
+	Hostile Hostility
 }
 
 // A Subscription is one of the tenant's.
@@ -58,6 +60,9 @@ type Service struct {
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.Poll == 0 {
 		cfg.Poll = time.Second
+	}
+	if cfg.Hostile == nil {
+		cfg.Hostile = calm{}
 	}
 	s := &Service{cfg: cfg, ctx: ctx, busy: make(map[string]*running), locks: make(map[string]Lock), ops: make(map[string]*running)}
 	s.cfg.Providers = append([]*Provider{s.resources(), s.authorization(), s.insights()}, cfg.Providers...)
