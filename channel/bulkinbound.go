@@ -63,6 +63,9 @@ func (in *Inbound) moveAnswer() error {
 	return in.move(frameMove, c)
 }
 
+// Bulk reports whether the rest of the answer goes over a connection of its own. It is for who sends the answer.
+func (in *Inbound) Bulk() bool { return in.bulk.answer != nil }
+
 // offerBulk offers the gateway a bulk connection for the rest of a body that is large, if one is at hand.
 func (in *Inbound) offerBulk() (bool, error) {
 	k := &in.bulk

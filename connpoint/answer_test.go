@@ -1,6 +1,7 @@
 package connpoint
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -214,5 +215,33 @@ func TestNoInsideNameInRefusals(t *testing.T) {
 	}
 	if !strings.Contains(b.log.String(), in.id.String()) {
 		t.Errorf("the log does not name the request:\n%s", b.log)
+	}
+}
+
+// Large pieces are for connections that large bodies have of their own: those are few, and each piece is memory that a
+// slow reader holds.
+func TestPiecesAreLargeOnBulkConnectionsOnly(t *testing.T) {
+	const body = 4 << 20
+	srv := newRawServer(t, func(s *rawServer, _ int, c net.Conn) {
+		s.readHead(c)
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", body)
+		c.Write(make([]byte, body))
+	})
+	for bulk, most := range map[bool]int{false: chunkBytes, true: bulkChunkBytes} {
+		b := newBench(t, srv.url(), nil)
+		in := b.request("GET", "/app/x")
+		in.bulk = bulk
+		largest := 0
+		in.onData = func(p []byte) {
+			largest = max(largest, len(p))
+			time.Sleep(time.Millisecond) // more comes meanwhile than a piece has
+		}
+		b.serve(in)
+		if in.data.Len() != body || !in.last {
+			t.Errorf("bulk %v: %d bytes, last %v", bulk, in.data.Len(), in.last)
+		}
+		if largest > most || bulk && largest <= chunkBytes {
+			t.Errorf("bulk %v: the largest piece has %d bytes, want at most %d", bulk, largest, most)
+		}
 	}
 }

@@ -12,12 +12,10 @@ import (
 )
 
 const (
-	// chunkBytes is how much of a body is passed on at once, largeChunkBytes how much of an answer that is known to be
-	// large: as much as one frame of a bulk connection carries.
-	chunkBytes      = 32 << 10
-	largeChunkBytes = 128 << 10
-	// largeAnswer is from how many bytes on it is worth the larger buffer.
-	largeAnswer = 1 << 20
+	// chunkBytes is how much of a body is passed on at once, bulkChunkBytes how much of an answer that goes over a bulk
+	// connection: as much as one frame carries there. Bulk connections are few, so what slow readers hold is, too.
+	chunkBytes     = 32 << 10
+	bulkChunkBytes = 128 << 10
 	// maxInforms is how many 1xx heads are passed on, maxFlood how many are read before the server is cut.
 	maxInforms = 8
 	maxFlood   = 64
@@ -28,8 +26,8 @@ const (
 )
 
 var (
-	chunkBuffers      = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
-	largeChunkBuffers = sync.Pool{New: func() any { return new([largeChunkBytes]byte) }}
+	chunkBuffers     = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
+	bulkChunkBuffers = sync.Pool{New: func() any { return new([bulkChunkBytes]byte) }}
 )
 
 // run sends the request and passes the answer on. It reports whether the server's connection can be used again.
@@ -132,11 +130,6 @@ func (x *exchange) passOn() bool {
 	if x.resp.BodyBytes == 0 {
 		return x.in.Answer(head, nil, true) == nil
 	}
-	if x.resp.BodyBytes >= largeAnswer {
-		buf := largeChunkBuffers.Get().(*[largeChunkBytes]byte)
-		defer largeChunkBuffers.Put(buf)
-		return x.passBody(head, buf[:])
-	}
 	buf := chunkBuffers.Get().(*[chunkBytes]byte)
 	defer chunkBuffers.Put(buf)
 	return x.passBody(head, buf[:])
@@ -158,6 +151,11 @@ func (x *exchange) passBody(head, buf []byte) bool {
 		return false
 	}
 	for err == nil {
+		if len(buf) < bulkChunkBytes && x.in.Bulk() {
+			large := bulkChunkBuffers.Get().(*[bulkChunkBytes]byte)
+			defer bulkChunkBuffers.Put(large)
+			buf = large[:]
+		}
 		n, err = x.readSome(body, buf)
 		if err != nil && err != io.EOF {
 			x.cut(err)

@@ -33,6 +33,7 @@ type inbound interface {
 	Inform(head []byte) error
 	Answer(head, body []byte, last bool) error
 	Data(p []byte, last bool) error
+	Bulk() bool
 	AnswerTrailers(fields []byte) error
 	Refuse(code causeway.Code, d channel.Delivery)
 	End()

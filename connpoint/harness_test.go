@@ -184,6 +184,7 @@ type fakeInbound struct {
 	bodyBytes int64
 	trailers  []byte
 	upgrade   bool
+	bulk      bool // the answer goes over a connection of its own
 	onData    func(p []byte)
 	onAnswer  func()
 
@@ -287,6 +288,8 @@ func (f *fakeInbound) Data(p []byte, last bool) error {
 	}
 	return nil
 }
+
+func (f *fakeInbound) Bulk() bool { return f.bulk }
 
 func (f *fakeInbound) AnswerTrailers(fields []byte) error {
 	if f.answer == "" || f.last {

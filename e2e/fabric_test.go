@@ -234,6 +234,11 @@ func (f *fabricRun) check(l *acknowledged) {
 	}
 	for name := range l.deployments {
 		f.ended(name)
+		for _, identity := range []string{name + "-1", name + "-2"} { // a directory has room for so many only
+			if status, answer := f.arm("DELETE", "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"+identity, "2023-01-31", ""); status != 200 {
+				f.t.Errorf("delete %s: %d %s", identity, status, answer)
+			}
+		}
 	}
 }
 

@@ -145,7 +145,7 @@ func (d *Directory) Tenant() string { return d.cfg.Tenant }
 // Errors of changes to the directory.
 var (
 	errName     = errors.New("a display name of 1 to 256 printable bytes is expected")
-	errFull     = errors.New("the directory holds as many objects as it may")
+	ErrFull     = errors.New("the directory holds as many objects as it may")
 	errNotThere = errors.New("there is no such object in the directory")
 	errExists   = errors.New("another object of the directory has this name or value")
 	errBadKey   = errors.New("a certificate with an RSA key of 2048 bits or more is expected")
@@ -167,7 +167,7 @@ func (d *Directory) CreateApplication(ctx context.Context, name string) (Applica
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.applications) >= maxApplications {
-		return Application{}, errFull
+		return Application{}, ErrFull
 	}
 	a := &Application{Object: azure.NewGUID(), App: azure.NewGUID(), Name: name, Created: d.cfg.Now().UTC()}
 	return *a, d.keepApplicationLocked(ctx, a)
@@ -246,7 +246,7 @@ func (d *Directory) AddPassword(ctx context.Context, object, name string, from, 
 	p = Password{ID: azure.NewGUID(), Name: name, Hint: secret[:3], SHA256: sum[:], From: from.UTC(), Until: until.UTC()}
 	err = d.changeApplication(ctx, object, func(a *Application) error {
 		if len(a.Passwords) >= maxCredentials {
-			return errFull
+			return ErrFull
 		}
 		a.Passwords = append(a.Passwords, p)
 		return nil
@@ -280,7 +280,7 @@ func (d *Directory) SetKeys(ctx context.Context, object string, keys []Key) erro
 		keys[i].From, keys[i].Until = cert.NotBefore.UTC(), cert.NotAfter.UTC()
 	}
 	if len(keys) > maxCredentials {
-		return errFull
+		return ErrFull
 	}
 	return d.changeApplication(ctx, object, func(a *Application) error { a.Keys = keys; return nil })
 }
@@ -356,7 +356,7 @@ func (d *Directory) CreateManagedIdentity(ctx context.Context, name, resource st
 
 func (d *Directory) addPrincipalLocked(ctx context.Context, p ServicePrincipal) (ServicePrincipal, error) {
 	if len(d.principals) >= maxApplications {
-		return p, errFull
+		return p, ErrFull
 	}
 	p.Object, p.Created = azure.NewGUID(), d.cfg.Now().UTC()
 	return p, d.keepPrincipalLocked(ctx, &p)

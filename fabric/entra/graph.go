@@ -132,7 +132,7 @@ func graphError(err error) error {
 		return azure.Errorf(http.StatusNotFound, "Request_ResourceNotFound", "Resource does not exist or one of its queried reference-property objects are not present.")
 	case errors.Is(err, errExists):
 		return azure.Errorf(http.StatusConflict, "Request_MultipleObjectsWithSameKeyValue", "Another object with the same value for a property already exists.")
-	case errors.Is(err, errFull):
+	case errors.Is(err, ErrFull):
 		return azure.Errorf(http.StatusForbidden, "Directory_QuotaExceeded", "The directory object quota limit has been exceeded.")
 	case errors.Is(err, errName), errors.Is(err, errBadKey), errors.Is(err, errDates):
 		return azure.Errorf(http.StatusBadRequest, "Request_BadRequest", "Invalid value specified: %v.", err)

@@ -2,6 +2,7 @@ package providers
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"regexp"
 
@@ -28,6 +29,9 @@ func Identity(d *entra.Directory, control *access.Control) *resourcemanager.Prov
 		},
 		Put: func(ctx context.Context, r *resourcemanager.Resource) error {
 			_, err := d.CreateManagedIdentity(ctx, r.ID.Name(), r.ID.String())
+			if errors.Is(err, entra.ErrFull) {
+				return azure.Errorf(http.StatusForbidden, "Directory_QuotaExceeded", "The directory object quota limit has been exceeded.")
+			}
 			return err
 		},
 		Delete: func(ctx context.Context, r *resourcemanager.Resource) error {
