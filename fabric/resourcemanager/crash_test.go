@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/causeway-gateway/causeway/fabric/azure"
 	"github.com/causeway-gateway/causeway/fabric/document"
 )
 
@@ -56,4 +57,37 @@ func TestAnEndThatCannotBeWrittenComesLater(t *testing.T) {
 		t.Errorf("ended %s", document.Text(got.body))
 	}
 	f.want(f.do("owner", "DELETE", at(slow, "s"), ""), 202, "")
+}
+
+// What a nested deployment has come to after a crash, before the outer one asks for it, is not done again.
+func TestANestedDeploymentIsNotRunAgainAfterItsEnd(t *testing.T) {
+	f := newFixture(t)
+	inner := `{"type":"Microsoft.Resources/deployments","apiVersion":"2021-04-01","name":"inner","properties":{"mode":"Incremental","template":` + templateText(`"resources":[`+thingText(thing, "nested", "")+`]`) + `}}`
+	body := orderText(templateText(`"resources":[`+inner+`,`+thingText(slow, "after", `,"dependsOn":["inner"]`)+`]`), "{}")
+	for round := 1; round <= 2; round++ { // another deployment of the same name does run it again
+		f.run("d", body)
+		if n := f.world.count(at(thing, "nested")); n != round {
+			t.Errorf("made real %d times in %d rounds", n, round)
+		}
+	}
+	outer, err := f.deploymentOf(t.Context(), mustID(t, deploymentAt("d")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &deploying{s: f.Service, id: mustID(t, deploymentAt("d")), above: []string{outer.Path}}
+	if err := again.nested(t.Context(), mustID(t, deploymentAt("inner")), &document.Object{}); err != nil {
+		t.Errorf("nested = %v", err)
+	}
+	if n := f.world.count(at(thing, "nested")); n != 2 {
+		t.Errorf("made real %d times", n)
+	}
+}
+
+func mustID(t *testing.T, text string) azure.ID {
+	t.Helper()
+	id, err := azure.ParseID(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }

@@ -155,11 +155,21 @@ func (d *deploying) nested(ctx context.Context, id azure.ID, body *document.Obje
 	if other := d.s.busyWith(id); other != nil && other.Verb == verbDeploy { // it was begun before a crash, and goes on
 		return other.wait(ctx)
 	}
+	if was, ours, err := d.ended(ctx, id); err != nil || ours {
+		if err == nil && was.Error != nil {
+			err = was.Error
+		}
+		return err
+	}
 	inner, order, err := d.s.orderOf(id, body)
 	if err != nil {
 		return err
 	}
-	inner.Caused, inner.Above = d.correlation, d.above
+	outer, err := d.s.deploymentOf(ctx, d.id)
+	if err != nil {
+		return err
+	}
+	inner.Caused, inner.Above, inner.Run = d.correlation, d.above, outer.Operation
 	order.Evaluated = !strings.EqualFold(body.String("properties", "expressionEvaluationOptions", "scope"), "inner")
 	o, err := d.s.deploy(ctx, d.caller, id, inner, order)
 	if err != nil {
@@ -172,6 +182,20 @@ func (d *deploying) nested(ctx context.Context, id azure.ID, body *document.Obje
 		err = o.wait(d.s.ctx)
 	}
 	return err
+}
+
+// ended finds a nested deployment that this one began before a crash, and that has come to its end by itself since.
+func (d *deploying) ended(ctx context.Context, id azure.ID) (inner deployment, ours bool, err error) {
+	outer, err := d.s.deploymentOf(ctx, d.id)
+	if err != nil {
+		return inner, false, err
+	}
+	inner, err = d.s.deploymentOf(ctx, id)
+	if err != nil && azure.AsError(err).Code != "DeploymentNotFound" {
+		return inner, false, err
+	}
+	ours = err == nil && !inner.Ended.IsZero() && slices.Equal(inner.Above, d.above) && inner.Run == outer.Operation
+	return inner, ours, nil
 }
 
 // Reference is what reference() asks. The caller must be allowed to read it.

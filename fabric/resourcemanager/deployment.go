@@ -32,6 +32,7 @@ type deployment struct {
 	Caused     string           `json:"caused"`
 	Operation  string           `json:"operation"`       // id of the latest
 	Above      []string         `json:"above,omitempty"` // ids of the deployments that it is nested in
+	Run        string           `json:"run,omitempty"`   // id of the operation that the innermost of them ran by
 }
 
 // An order is what a deployment was asked for with. It is kept until the deployment has ended, and its template after
