@@ -54,20 +54,22 @@ func listAssignments(q *request) (*answer, error) {
 	return q.page(all)
 }
 
-// assignment finds the one that the path names, at its scope.
-func (q *request) assignment() (access.Assignment, bool) {
-	a, known := q.s.cfg.Access.Assignment(q.id.Name())
+// assignment finds the one of an id, at its scope.
+func (s *Service) assignment(id azure.ID) (access.Assignment, bool) {
+	a, known := s.cfg.Access.Assignment(id.Name())
 	scope, err := azure.ParseID(a.Scope)
-	return a, known && err == nil && scope.Equal(q.id.Scope())
+	return a, known && err == nil && scope.Equal(id.Scope())
 }
 
-func getAssignment(q *request) (*answer, error) {
-	a, known := q.assignment()
+func (s *Service) shownAssignment(id azure.ID) (*document.Object, error) {
+	a, known := s.assignment(id)
 	if !known {
-		return nil, azure.Errorf(http.StatusNotFound, "RoleAssignmentNotFound", "The role assignment '%s' is not found.", q.id.Name())
+		return nil, azure.Errorf(http.StatusNotFound, "RoleAssignmentNotFound", "The role assignment '%s' is not found.", id.Name())
 	}
-	return ok(showAssignment(a)), nil
+	return showAssignment(a), nil
 }
+
+func getAssignment(q *request) (*answer, error) { return found(q.s.shownAssignment(q.id)) }
 
 func putAssignment(q *request) (*answer, error) {
 	body, err := q.object()
@@ -120,7 +122,7 @@ func (s *Service) checkPrincipal(a *access.Assignment) error {
 }
 
 func deleteAssignment(q *request) (*answer, error) {
-	a, known := q.assignment()
+	a, known := q.s.assignment(q.id)
 	if !known {
 		return &answer{status: http.StatusNoContent}, nil
 	}
@@ -169,13 +171,15 @@ func listRoles(q *request) (*answer, error) {
 	return q.page(all)
 }
 
-func getRole(q *request) (*answer, error) {
-	r, known := q.s.cfg.Access.Role(q.id.Name())
+func (s *Service) shownRole(id azure.ID) (*document.Object, error) {
+	r, known := s.cfg.Access.Role(id.Name())
 	if !known {
-		return nil, azure.Errorf(http.StatusNotFound, "RoleDefinitionDoesNotExist", "The specified role definition with ID '%.80s' does not exist.", q.id.Name())
+		return nil, azure.Errorf(http.StatusNotFound, "RoleDefinitionDoesNotExist", "The specified role definition with ID '%.80s' does not exist.", id.Name())
 	}
-	return ok(showRole(&r, q.id)), nil
+	return showRole(&r, id), nil
 }
+
+func getRole(q *request) (*answer, error) { return found(q.s.shownRole(q.id)) }
 
 func putRole(q *request) (*answer, error) {
 	body, err := q.object()

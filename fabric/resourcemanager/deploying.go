@@ -99,7 +99,7 @@ func (d *deploying) make(ctx context.Context, r *template.Resource, body *docume
 	s := d.s
 	switch k, _ := s.kindOf(r.Type); k.full {
 	case groupType:
-		_, _, err = s.makeGroup(ctx, d.caller, r.ID, body)
+		err = d.patiently(ctx, r.ID, func() error { _, _, err := s.makeGroup(ctx, d.caller, r.ID, body); return err })
 	case deploymentType:
 		err = d.nested(ctx, r.ID, body)
 	case assignmentType:
@@ -109,7 +109,7 @@ func (d *deploying) make(ctx context.Context, r *template.Resource, body *docume
 	case lockType:
 		_, _, err = s.lock(ctx, d.caller, r.ID, body)
 	case tagsType:
-		_, err = s.tag(ctx, d.caller, r.ID, "Replace", body)
+		err = d.patiently(ctx, r.ID.Scope(), func() error { _, err := s.tag(ctx, d.caller, r.ID, "Replace", body); return err })
 	default:
 		err = d.write(ctx, change{id: r.ID, kind: k, version: r.APIVersion, body: body, caller: d.caller})
 	}
@@ -132,6 +132,22 @@ func (d *deploying) write(ctx context.Context, c change) error {
 		case other.Verb == verbWrite && other.on.Equal(c.id) && other.By.Caused == d.correlation: // it is ours, from before a crash
 			return other.wait(ctx)
 		default:
+			_ = other.wait(ctx) // what it comes to is not our business
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// patiently does something when nothing else changes the same any more.
+func (d *deploying) patiently(ctx context.Context, on azure.ID, do func() error) error {
+	for {
+		err := do()
+		if err == nil || azure.AsError(err).Code != "AnotherOperationInProgress" {
+			return err
+		}
+		if other := d.s.busyWith(on); other != nil {
 			_ = other.wait(ctx) // what it comes to is not our business
 		}
 		if ctx.Err() != nil {
@@ -204,33 +220,50 @@ func (d *deploying) Reference(ctx context.Context, r template.Reference) (any, e
 	if !known {
 		return nil, azure.Errorf(http.StatusBadRequest, "InvalidTemplate", "The resource type '%s' of the reference '%s' is not one of this fabric.", r.ID.Type(), r.ID)
 	}
-	if err := d.s.permit(d.who, k.full+"/read", r.ID); err != nil {
+	action := k.full + "/read"
+	if k.full == groupType {
+		action = groupsRead
+	}
+	if err := d.s.permit(d.who, action, r.ID); err != nil {
 		return nil, err
 	}
-	shown, err := d.read(ctx, k, r.ID)
+	shown, err := d.s.shown(ctx, k, r.ID)
 	if err != nil || r.Full {
 		return shown, err
 	}
 	return orEmpty(shown.Object("properties")), nil
 }
 
-func (d *deploying) read(ctx context.Context, k kind, id azure.ID) (*document.Object, error) {
+// shown is what a GET of something answers, of whatever type it is.
+func (s *Service) shown(ctx context.Context, k kind, id azure.ID) (*document.Object, error) {
 	switch k.full {
 	case deploymentType:
-		inner, err := d.s.deploymentOf(ctx, id)
+		d, err := s.deploymentOf(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		return inner.show(), nil
+		return d.show(), nil
 	case groupType:
-		g, err := d.s.group(ctx, id)
-		return g.show(), err
+		g, err := s.group(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return g.show(), nil
+	case tagsType:
+		tags, _, err := s.tagsOf(ctx, id.Scope())
+		return showTags(id, tags), err
+	case lockType:
+		return s.shownLock(id)
+	case assignmentType:
+		return s.shownAssignment(id)
+	case roleType:
+		return s.shownRole(id)
 	}
-	r, err := d.s.resourceAt(ctx, id)
+	r, err := s.resourceAt(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return d.s.show(ctx, k, r)
+	return s.show(ctx, k, r)
 }
 
 // List is what listKeys() and its like ask. The caller must be allowed to do the action.

@@ -80,14 +80,24 @@ func (s *Service) unlocked(id azure.ID, deletion bool) error {
 		id, what, strings.Join(slices.Compact(scopes), ","))
 }
 
-func getLock(q *request) (*answer, error) {
-	q.s.mu.Lock()
-	l, known := q.s.locks[q.id.Key()]
-	q.s.mu.Unlock()
+func (s *Service) shownLock(id azure.ID) (*document.Object, error) {
+	s.mu.Lock()
+	l, known := s.locks[id.Key()]
+	s.mu.Unlock()
 	if !known {
-		return nil, azure.Errorf(http.StatusNotFound, "LockNotFound", "The lock '%s' could not be found.", q.id.Name())
+		return nil, azure.Errorf(http.StatusNotFound, "LockNotFound", "The lock '%s' could not be found.", id.Name())
 	}
-	return ok(l.show()), nil
+	return l.show(), nil
+}
+
+func getLock(q *request) (*answer, error) { return found(q.s.shownLock(q.id)) }
+
+// found answers with something that was looked for.
+func found(shown *document.Object, err error) (*answer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return ok(shown), nil
 }
 
 // listLocks lists the locks at a scope, above it and within it.

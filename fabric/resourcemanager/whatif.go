@@ -1,11 +1,12 @@
 package resourcemanager
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/causeway-gateway/causeway/fabric/azure"
 	"github.com/causeway-gateway/causeway/fabric/document"
-	"github.com/causeway-gateway/causeway/fabric/state"
 	"github.com/causeway-gateway/causeway/fabric/template"
 )
 
@@ -15,15 +16,31 @@ func whatIf(q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := q.s.plan(q.Context(), q.caller, q.id, &order)
+	named := make(map[string]bool)
+	changes, err := q.whatIfAll(q.id, &order, named)
 	if err != nil {
 		return nil, err
 	}
-	var changes []any
-	named := make(map[string]bool)
+	ignored, err := q.untouched(named)
+	if err != nil {
+		return nil, err
+	}
+	return ok(document.NewObject("status", stateSucceeded, "properties", document.NewObject("correlationId", q.correlation, "changes", append(append([]any{}, changes...), ignored...)))), nil
+}
+
+// whatIfAll lists what a deployment would change, those nested in it included. It adds to named whatever templates speak of.
+func (q *request) whatIfAll(id azure.ID, order *order, named map[string]bool) (changes []any, err error) {
+	plan, err := q.s.plan(q.Context(), q.caller, id, order)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range plan.Resources {
 		named[r.ID.Key()] = true
 		if r.Skipped || r.Existing {
+			continue
+		}
+		if strings.EqualFold(r.Type, deploymentType) {
+			changes = append(changes, q.whatIfNested(r, named)...)
 			continue
 		}
 		c, err := q.whatIfOne(r)
@@ -32,11 +49,23 @@ func whatIf(q *request) (*answer, error) {
 		}
 		changes = append(changes, c)
 	}
-	ignored, err := q.untouched(named)
-	if err != nil {
-		return nil, err
+	return changes, nil
+}
+
+// whatIfNested looks into a nested deployment as far as it is known before it runs: its group may be yet to be made, and its
+// parameters to be read from what is. Then nothing can be said of it.
+func (q *request) whatIfNested(r *template.Resource, named map[string]bool) []any {
+	body, err := r.Preview()
+	if err == nil {
+		var o order
+		if _, o, err = q.s.orderOf(r.ID, body); err == nil {
+			var changes []any
+			if changes, err = q.whatIfAll(r.ID, &o, named); err == nil {
+				return changes
+			}
+		}
 	}
-	return ok(document.NewObject("status", stateSucceeded, "properties", document.NewObject("correlationId", q.correlation, "changes", append(append([]any{}, changes...), ignored...)))), nil
+	return []any{document.NewObject("resourceId", r.ID.String(), "changeType", "Unsupported", "unsupportedReason", azure.AsError(err).Message)}
 }
 
 // whatIfOne compares what a resource is with what the template wants.
@@ -46,23 +75,20 @@ func (q *request) whatIfOne(r *template.Resource) (*document.Object, error) {
 		return nil, err
 	}
 	k, _ := q.s.kindOf(r.Type) // plan has checked it
-	var old *Resource
-	if err := q.s.cfg.State.View(q.Context(), func(tx *state.Tx) (err error) { old, err = read(tx, r.ID); return err }); err != nil {
+	before, err := q.s.shown(q.Context(), k, r.ID)
+	absent := err != nil && azure.AsError(err).Status == http.StatusNotFound
+	if err != nil && !absent {
 		return nil, err
 	}
 	for _, path := range k.Secret {
 		hide(after, strings.Split(path, "."))
 	}
 	out := document.NewObject("resourceId", r.ID.String())
-	if old == nil {
+	if absent {
 		after.Set("id", r.ID.String())
 		out.Set("changeType", "Create")
 		out.Set("after", after)
 		return out, nil
-	}
-	before, err := q.s.show(q.Context(), k, old)
-	if err != nil {
-		return nil, err
 	}
 	var deltas []any
 	for _, name := range []string{"location", "tags", "sku", "kind", "identity", "zones", "properties"} {
