@@ -13,7 +13,6 @@ import (
 
 // weather is a Hostility of a test.
 type weather struct {
-	calm
 	throttled bool
 	hidden    time.Time // what was made after it
 	delay     time.Duration
