@@ -88,7 +88,7 @@ func (s *bulkSet) figures() (open, used int, in, out uint64) {
 }
 
 // serveBulk runs a bulk connection that was admitted, from its welcome to its end.
-func (p *Pool) serveBulk(ctx context.Context, l *link, h Hello, w Welcome) error {
+func (p *Pool) serveBulk(ctx context.Context, l *link, h Hello, w Welcome, checked uint64) error {
 	b := newBulkConn(l, h.Bulk)
 	b.hello = h
 	set, err := p.joinBulk(b, h)
@@ -98,6 +98,10 @@ func (p *Pool) serveBulk(ctx context.Context, l *link, h Hello, w Welcome) error
 		return err
 	}
 	defer set.bulk.remove(b)
+	if err := p.rejudge(l, h, checked); err != nil {
+		b.fail(err)
+		return err
+	}
 	if err := errors.Join(l.conn.SetReadDeadline(time.Time{}), l.sendJSON(frameWelcome, w)); err != nil {
 		l.fail(err)
 		return err

@@ -35,8 +35,9 @@ const maxLinksPerSet = 4
 type Pool struct {
 	cfg PoolConfig
 
-	turn atomic.Uint64                 // round robin over the sets
-	open atomic.Pointer[[]*channelSet] // those that can take a request, for pick
+	turn     atomic.Uint64                 // round robin over the sets
+	rechecks atomic.Uint64                 // calls of Recheck
+	open     atomic.Pointer[[]*channelSet] // those that can take a request, for pick
 
 	mu       sync.Mutex // guards the fields below
 	draining bool
@@ -103,6 +104,7 @@ func (p *Pool) Serve(ctx context.Context, conn net.Conn, by Transport) error {
 		maxPrincipals: maxToldPrincipals, maxTold: maxToldBytes}
 	stop := context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })
 	defer stop()
+	checked := p.rechecks.Load()
 	h, w, err := l.readHello(p.cfg.Gatekeeper, orDefault(p.cfg.HandshakeTimeout, DefaultHandshakeTimeout))
 	if err == nil && p.leaving() {
 		err = causeway.Refuse(causeway.CodeNoConnectionPoint, "this instance is going away")
@@ -116,7 +118,7 @@ func (p *Pool) Serve(ctx context.Context, conn net.Conn, by Transport) error {
 	}
 	w.MaxBulk = maxBulkConns
 	if h.Plane == PlaneBulk {
-		return p.serveBulk(ctx, l.link, h, w)
+		return p.serveBulk(ctx, l.link, h, w, checked)
 	}
 	l.hello, l.by = h, by
 	if err := errors.Join(conn.SetReadDeadline(time.Time{}), l.sendJSON(frameWelcome, w)); err != nil {
@@ -128,8 +130,24 @@ func (p *Pool) Serve(ctx context.Context, conn net.Conn, by Transport) error {
 		return err
 	}
 	defer p.part(l)
+	if err := p.rejudge(l.link, h, checked); err != nil {
+		return err
+	}
 	var docs assembly
 	return l.serve(ctx, func(fh frameHeader, b *buffer) error { return p.handle(l, &docs, fh, b) })
+}
+
+// rejudge judges a connection again that can be found by now, if there was a Recheck since its first verdict began: that one
+// may have missed it.
+func (p *Pool) rejudge(l *link, h Hello, checked uint64) error {
+	if p.rechecks.Load() == checked {
+		return nil
+	}
+	_, err := l.judge(p.cfg.Gatekeeper, h)
+	if err != nil {
+		l.fail(err)
+	}
+	return err
 }
 
 func (p *Pool) leaving() bool {
@@ -316,14 +334,17 @@ func (l *gatewayLink) nextIDLocked() (uint32, error) {
 		return 0, errLinkClosed
 	}
 	l.smu.Lock()
-	defer l.smu.Unlock()
-	if l.lastID >= maxStreamID {
+	id := l.lastID + 1
+	if id <= maxStreamID {
+		l.lastID = id
+	}
+	l.smu.Unlock() // a post that fails takes it
+	if id > maxStreamID {
 		l.closed = true
 		l.spent.Store(true)
 		return 0, errors.Join(errLinkClosed, l.post(frameHeader{typ: frameLeave}, []byte{leaveAnnounce}))
 	}
-	l.lastID++
-	return l.lastID, nil
+	return id, nil
 }
 
 // Ready reports whether a request could be sent now.
@@ -409,6 +430,7 @@ func (p *Pool) Drain(ctx context.Context) {
 // Recheck judges every connected connection point again, as is due when the documents that name them changed,
 // and cuts those that are no longer admitted.
 func (p *Pool) Recheck() {
+	p.rechecks.Add(1) // who joins now is found below, or sees this
 	p.mu.Lock()
 	var links []*gatewayLink
 	sets := slices.Collect(maps.Values(p.sets))
