@@ -21,6 +21,9 @@ const retryAfter = time.Second
 // maxInforms is how many 1xx heads one answer may have in front.
 const maxInforms = 8
 
+// errInforms ends an exchange, and not its connection: the server may be the one that sent so many.
+var errInforms = errors.New("more than 8 informational answers")
+
 // Exchange sends one request over a channel and streams the answer to device. ctx ends when the device is gone.
 //
 // An error before device.Answer was called is a causeway.Refusal, to be answered with its code, unless it came
@@ -188,7 +191,7 @@ func (x *exchange) readFirst() error {
 
 // begin opens a stream on l with the request head. The frames that it needs go out in one batch.
 func (x *exchange) begin(l *gatewayLink, attempt uint8) (s *stream, offset int64, err error) {
-	l.openMu.Lock() // stream ids go out in rising order, and no principalClose between principal and open
+	x.openTurn(l)
 	number, writer, err := x.req.Principal.numberOnLocked(l)
 	if err == nil {
 		writer = l.makeRoomLocked(x.req.Principal) || writer
@@ -202,6 +205,18 @@ func (x *exchange) begin(l *gatewayLink, attempt uint8) (s *stream, offset int64
 		l.flush()
 	}
 	return s, offset, err
+}
+
+// openTurn takes openMu (stream ids go out in rising order, and no principalClose between principal and open) once there is
+// room for what is sent under it, where nobody may wait.
+func (x *exchange) openTurn(l *gatewayLink) {
+	for {
+		l.awaitRoom()
+		if l.openMu.Lock(); l.hasRoom() {
+			return
+		}
+		l.openMu.Unlock() // others were faster
+	}
 }
 
 // openLocked puts the open frame into l's output; flush says that the caller has become its writer.
@@ -238,6 +253,9 @@ func (x *exchange) judge(err error, l *gatewayLink, offset int64) ending {
 		return refusedWith(causeway.Refuse(causeway.CodeAnswerTimeout, "connection point %s sent no answer in time", l.set.id), Final)
 	}
 	if errors.Is(err, errProtocol) {
+		l.fail(err) // as when the reader notices
+	}
+	if errors.Is(err, errProtocol) || errors.Is(err, errInforms) {
 		return refusedWith(&causeway.Refusal{Code: causeway.CodeConnectorBadAnswer, Reason: "connection point " + string(l.set.id), Err: err}, Final)
 	}
 	r, ok := errors.AsType[*streamReset](err)
@@ -335,8 +353,11 @@ func (a *attemptState) take(ctx context.Context, c chunk) error {
 	defer a.s.consumed(c)
 	switch c.typ {
 	case frameInform:
-		if a.informs++; a.informs > maxInforms || a.x.answered {
-			return violation("1xx head out of place")
+		if a.x.answered {
+			return violation("1xx head behind the answer's head")
+		}
+		if a.informs++; a.informs > maxInforms {
+			return errInforms
 		}
 		return a.x.device.Informational(c.head)
 	case frameAnswer:

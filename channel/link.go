@@ -29,11 +29,11 @@ const (
 const (
 	// readBufferBytes is a TLS record: what lies below gives no more at a time, and every idle link holds it.
 	readBufferBytes = 16 << 10
-	// maxPendingBytes is how much output may wait behind the write under way before senders of body wait too.
+	// maxPendingBytes is how much output may wait behind the write under way before who sends more of it waits too.
 	maxPendingBytes = 256 << 10
-	// maxPendingControlBytes is the same for frames that never wait. A peer that makes us answer more than
-	// this without reading is cut.
-	maxPendingControlBytes = 1 << 20
+	// maxPostedBytes is how much of it may be answers of the link's reader, which never wait. A peer that makes us answer
+	// more than this without reading is cut.
+	maxPostedBytes = 1 << 20
 	// handOverAfter is how many batches a sender writes for others before a goroutine takes over from it.
 	handOverAfter = 4
 )
@@ -75,6 +75,7 @@ type link struct {
 	parted   bool  // the output has ended in order: what comes after is dropped
 	enqueued int64 // bytes ever appended to pending
 	handed   int64 // of these, bytes handed to conn
+	posted   int   // bytes of post in pending
 	err      error
 
 	smu     sync.Mutex // guards the fields below
@@ -129,7 +130,7 @@ func (l *link) queued() int {
 // the one that is writing already. It returns where in the output the frame begins; after an error not one byte
 // of the frame was handed to the connection.
 func (l *link) write(h frameHeader, a, b, c []byte) (offset int64, err error) {
-	offset, first, err := l.enqueue(h, a, b, c)
+	offset, first, err := l.enqueueWhenRoom(h, a, b, c)
 	if first {
 		if h.typ != frameData { // whose batches are large anyway
 			runtime.Gosched()
@@ -150,7 +151,14 @@ func (l *link) flush() {
 // post is write for the link's reader, which must never wait for the other side to read: two readers doing so
 // would wait for each other.
 func (l *link) post(h frameHeader, p []byte) error {
-	_, first, err := l.enqueue(h, p, nil, nil)
+	l.wmu.Lock()
+	l.posted += frameHeaderBytes + len(p)
+	if l.posted > maxPostedBytes && l.err == nil {
+		l.wmu.Unlock()
+		l.fail(violation("other side makes us answer without reading"))
+		return errLinkEnded
+	}
+	_, first, err := l.enqueueLocked(h, p, nil, nil)
 	if first {
 		l.flushLater()
 	}
@@ -166,18 +174,49 @@ func (l *link) flushLater() {
 	}()
 }
 
-// enqueue appends a frame to the output. first says that nobody is writing and the caller has become the writer.
-func (l *link) enqueue(h frameHeader, a, b, c []byte) (offset int64, first bool, err error) {
-	h.length = len(a) + len(b) + len(c)
+// waitsForRoom are the frames that can be large, and are sent from goroutines that may wait.
+var waitsForRoom = [256]bool{frameData: true, frameAnswer: true, frameInform: true, frameTrailers: true, frameDocument: true}
+
+// enqueueWhenRoom is enqueue, once there is room for a frame that can be large.
+func (l *link) enqueueWhenRoom(h frameHeader, a, b, c []byte) (offset int64, first bool, err error) {
 	l.wmu.Lock()
-	for h.typ == frameData && len(l.pending) > maxPendingBytes && l.err == nil {
+	if waitsForRoom[h.typ] {
+		l.awaitRoomLocked()
+	}
+	return l.enqueueLocked(h, a, b, c)
+}
+
+// awaitRoom waits until not too much output waits, or the link ended. It is for who enqueues under a lock that the link's
+// reader takes, too, and must not wait there.
+func (l *link) awaitRoom() {
+	l.wmu.Lock()
+	l.awaitRoomLocked()
+	l.wmu.Unlock()
+}
+
+func (l *link) awaitRoomLocked() {
+	for !l.hasRoomLocked() {
 		l.wcond.Wait() // ends within deadAfter: the write under way has a deadline
 	}
-	if l.err == nil && len(l.pending) > maxPendingBytes+maxPendingControlBytes {
-		l.wmu.Unlock()
-		l.fail(violation("other side makes us answer without reading"))
-		return 0, false, errLinkEnded
-	}
+}
+
+func (l *link) hasRoom() bool {
+	l.wmu.Lock()
+	defer l.wmu.Unlock()
+	return l.hasRoomLocked()
+}
+
+func (l *link) hasRoomLocked() bool { return len(l.pending) <= maxPendingBytes || l.err != nil }
+
+// enqueue appends a frame to the output. first says that nobody is writing and the caller has become the writer.
+func (l *link) enqueue(h frameHeader, a, b, c []byte) (offset int64, first bool, err error) {
+	l.wmu.Lock()
+	return l.enqueueLocked(h, a, b, c)
+}
+
+// enqueueLocked is enqueue for who holds wmu, which it unlocks.
+func (l *link) enqueueLocked(h frameHeader, a, b, c []byte) (offset int64, first bool, err error) {
+	h.length = len(a) + len(b) + len(c)
 	if l.err != nil {
 		err := l.err
 		l.wmu.Unlock()
@@ -204,7 +243,7 @@ func (l *link) flushLocked(rounds int) {
 	for {
 		out := l.pending
 		l.pending, l.spare = l.spare[:0], nil
-		l.handed = l.enqueued
+		l.handed, l.posted = l.enqueued, 0
 		l.wmu.Unlock()
 		err := l.writeBatch(out)
 		l.wmu.Lock()
@@ -472,10 +511,14 @@ func (l *link) keepAlive() {
 func (l *link) watchSilence() (stop func()) {
 	var mu sync.Mutex // guards the fields below
 	var timer *time.Timer
+	stopped := false
 	wait, asleep := l.deadAfter, l.now()
 	look := func() {
 		mu.Lock()
 		defer mu.Unlock()
+		if stopped {
+			return
+		}
 		l.forgive(l.now() - asleep - wait + l.pingEvery)
 		if wait = l.deadAfter - (l.now() - time.Duration(l.lastByte.Load())); wait <= 0 {
 			l.fail(errDead)
@@ -487,7 +530,12 @@ func (l *link) watchSilence() (stop func()) {
 	mu.Lock()
 	defer mu.Unlock()
 	timer = time.AfterFunc(wait, look)
-	return func() { timer.Stop() }
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+	}
 }
 
 // forgive takes from the other side's silence what a wait that ends with the next ping at the latest took too long.

@@ -58,6 +58,7 @@ type Session struct {
 	parted      atomic.Bool // drained, and the gateway may end the link
 	requests    atomic.Uint64
 	handlers    sync.WaitGroup
+	pushMu      sync.Mutex    // held while a document is sent
 	work        chan *Inbound // to a handler's goroutine that is between two requests
 
 	// Owned by the link's reader.
@@ -159,7 +160,12 @@ const (
 func (s *Session) Close() { s.link.fail(net.ErrClosed) }
 
 // Push sends a signed document. What the gateway makes of it comes through OnApplied.
-func (s *Session) Push(document []byte) error { return s.link.sendDocument(document) }
+// Documents that are pushed at the same time go one after the other.
+func (s *Session) Push(document []byte) error {
+	s.pushMu.Lock()
+	defer s.pushMu.Unlock()
+	return s.link.sendDocument(document)
+}
 
 // Leaving is closed when the gateway announced that it goes away.
 func (s *Session) Leaving() <-chan struct{} { return s.leaving }
