@@ -97,13 +97,19 @@ type slotSet struct {
 	upOnce sync.Once
 
 	mu            sync.Mutex // guards the fields below
-	sessions      map[*channel.Session]channel.Transport
+	sessions      map[*channel.Session]held
 	applied       map[string]channel.Applied
 	failures      map[channel.Transport]transportFailure
 	lastTransport channel.Transport // that worked; empty before the first
 	lastErr       string
 	redials       uint64
 	ended         channel.SessionStatus // sums of the sessions that are no more
+}
+
+// A held session is one that is up.
+type held struct {
+	transport channel.Transport
+	news      chan struct{} // there may be a newer document or key
 }
 
 // want brings the channels into line with a config: new slots get theirs at once, those of removed slots drain, those
@@ -146,7 +152,7 @@ func (c *channels) startLocked(ctx context.Context, a aim, trust *serviceTrust, 
 	s := &slotSet{
 		owner: c, aim: a, name: name, cancel: cancel, up: make(chan struct{}),
 		log:      c.agent.log().With("gateway", string(a.gateway.Name), "slot", int(a.instance.Slot), "instance", string(a.instance.ID)),
-		sessions: make(map[*channel.Session]channel.Transport), applied: make(map[string]channel.Applied), failures: make(map[channel.Transport]transportFailure),
+		sessions: make(map[*channel.Session]held), applied: make(map[string]channel.Applied), failures: make(map[channel.Transport]transportFailure),
 	}
 	if old != nil {
 		old.mu.Lock()
@@ -260,7 +266,7 @@ func (s *slotSet) connect(ctx context.Context, index int, by []channel.Transport
 // hold serves one connection. It returns when it is lost or the gateway leaves, or with a connection by a better transport
 // that takes its place; requests under way finish on the old one.
 func (s *slotSet) hold(ctx context.Context, r reached, index int, log *slog.Logger) (next *reached, err error) {
-	s.add(r)
+	news := s.add(r)
 	s.logUp(r.transport, log)
 	sctx, cancel := context.WithCancel(ctx)
 	served := make(chan error, 1)
@@ -270,8 +276,7 @@ func (s *slotSet) hold(ctx context.Context, r reached, index int, log *slog.Logg
 		s.remove(r.session)
 		served <- err
 	})
-	// A document that changed between the hello and add was not pushed to this session.
-	s.pushTo(r.session, s.owner.newest(), log)
+	s.owner.work.Go(func() { s.tell(sctx, r, news, log) })
 	better := make(chan reached, 1)
 	looking, stopLooking := context.WithCancel(ctx)
 	looked := make(chan struct{})
@@ -331,9 +336,10 @@ func lostCause(err error) error {
 	return err
 }
 
-func (s *slotSet) hello(index int) channel.Hello {
+// hello returns a hello with the newest documents, and how many keys there were then.
+func (s *slotSet) hello(index int) (h channel.Hello, keys int) {
 	a := s.owner.agent
-	h := channel.Hello{
+	h = channel.Hello{
 		Site: a.Site, Gateway: s.aim.gateway.Name, ConnectionPoint: a.ID, ConnectionID: a.ConnectionID,
 		Slot: s.aim.instance.Slot, Instance: s.aim.instance.ID, Set: s.name, Index: index, Count: a.connections(), Software: a.Software,
 		MaxInFlight: a.MaxInFlight,
@@ -343,7 +349,7 @@ func (s *slotSet) hello(index int) channel.Hello {
 	if p.raw != nil && p.gateway == h.Gateway {
 		h.Documents = append(h.Documents, p.raw)
 	}
-	return h
+	return h, len(p.keys)
 }
 
 func (s *slotSet) sessionConfig() channel.SessionConfig {
@@ -363,7 +369,8 @@ func (s *slotSet) dialBulk(ctx context.Context) (net.Conn, channel.Hello, error)
 	if err != nil {
 		return nil, channel.Hello{}, err
 	}
-	return conn, s.hello(0), nil
+	hello, _ := s.hello(0)
+	return conn, hello, nil
 }
 
 // onApplied notes what the instance made of a document.
@@ -385,12 +392,15 @@ func (s *slotSet) onApplied(a channel.Applied) {
 	}
 }
 
-func (s *slotSet) add(r reached) {
+// add makes a session one of those that are told what is new. News says when there may be something.
+func (s *slotSet) add(r reached) (news <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sessions[r.session] = r.transport
+	h := held{r.transport, make(chan struct{}, 1)}
+	s.sessions[r.session] = h
 	s.lastErr = ""
 	s.upOnce.Do(func() { close(s.up) })
+	return h.news
 }
 
 func (s *slotSet) remove(session *channel.Session) {
@@ -411,25 +421,42 @@ func (c *channels) newest() pushed {
 	return c.push
 }
 
-// publish takes what is new for gateways and pushes it on all sessions, a new key before what it signed.
+// publish takes what is new for gateways, and has all sessions told. It does not wait for any: one may be slow.
 func (c *channels) publish(p pushed) {
 	c.mu.Lock()
-	newKeys := p.keys[min(len(c.push.keys), len(p.keys)):]
+	defer c.mu.Unlock()
 	c.push = p
-	sets := c.sortedLocked()
-	c.mu.Unlock()
-	for _, s := range sets {
-		s.mu.Lock()
-		sessions := make([]*channel.Session, 0, len(s.sessions))
-		for session := range s.sessions {
-			sessions = append(sessions, session)
+	for _, s := range c.slots {
+		s.announce()
+	}
+}
+
+func (s *slotSet) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.sessions {
+		select {
+		case h.news <- struct{}{}:
+		default: // it will look anyway
 		}
-		s.mu.Unlock()
-		for _, session := range sessions {
-			for _, key := range newKeys {
-				s.send(session, key, s.log)
-			}
-			s.pushTo(session, p, s.log)
+	}
+}
+
+// tell pushes what is new to one session until that ends, a new key before what it signed. What came between the hello and
+// the first look is new, too.
+func (s *slotSet) tell(ctx context.Context, r reached, news <-chan struct{}, log *slog.Logger) {
+	keys := r.keys
+	for {
+		p := s.owner.newest()
+		for _, key := range p.keys[min(keys, len(p.keys)):] {
+			s.send(r.session, key, log)
+		}
+		keys = len(p.keys)
+		s.pushTo(r.session, p, log)
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
 		}
 	}
 }
@@ -527,7 +554,7 @@ func (s *slotSet) status() ChannelStatus {
 	}
 	slices.SortFunc(st.Applied, func(x, y channel.Applied) int { return cmp.Compare(x.Kind, y.Kind) })
 	all := s.owner.agent.transports()
-	for session, t := range s.sessions {
+	for session, h := range s.sessions {
 		now := session.Status()
 		st.Sessions = append(st.Sessions, now)
 		st.Requests += now.Requests
@@ -537,8 +564,8 @@ func (s *slotSet) status() ChannelStatus {
 		st.Streams += now.Streams
 		st.QueuedBytes += now.QueuedBytes
 		st.RoundTrip = max(st.RoundTrip, now.RoundTrip)
-		if slices.Index(all, t) > slices.Index(all, st.Transport) {
-			st.Transport = t
+		if slices.Index(all, h.transport) > slices.Index(all, st.Transport) {
+			st.Transport = h.transport
 		}
 	}
 	st.Address = s.aim.place(cmp.Or(st.Transport, all[0]))

@@ -31,6 +31,7 @@ const (
 type reached struct {
 	session   *channel.Session
 	transport channel.Transport
+	keys      int // how many of the site's keys the hello was made of
 }
 
 // A transportFailure is why a transport is not in use.
@@ -59,8 +60,8 @@ func (s *slotSet) race(ctx context.Context, order []channel.Transport, index int
 		begun++
 		waiting[t] = time.Now()
 		s.owner.work.Go(func() {
-			session, err := s.try(ctx, t, index, func() { progress <- struct{}{} })
-			results <- attempt{reached{session, t}, err}
+			r, err := s.try(ctx, t, index, func() { progress <- struct{}{} })
+			results <- attempt{r, err}
 		})
 	}
 	timer := time.NewTimer(nextAfter)
@@ -216,27 +217,30 @@ func (s *slotSet) seekBetter(ctx context.Context, t channel.Transport, index int
 }
 
 // try makes a session by one transport: connected, both sides proven, welcomed, and by the instance that is meant.
-func (s *slotSet) try(ctx context.Context, t channel.Transport, index int, progress func()) (*channel.Session, error) {
+func (s *slotSet) try(ctx context.Context, t channel.Transport, index int, progress func()) (r reached, err error) {
+	r.transport = t
 	own, err := s.owner.certs.wait(ctx)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	conn, err := s.reach(ctx, t, own, progress)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	place := s.aim.place(t)
-	session, welcome, err := channel.Connect(ctx, conn, s.hello(index), s.sessionConfig())
+	hello, keys := s.hello(index)
+	session, welcome, err := channel.Connect(ctx, conn, hello, s.sessionConfig())
 	if err != nil {
 		_ = conn.NetConn().Close() // the reason is known
-		return nil, fmt.Errorf("hello to %s: %w", place, err)
+		return r, fmt.Errorf("hello to %s: %w", place, err)
 	}
 	if welcome.Instance != s.aim.instance.ID || welcome.Slot != s.aim.instance.Slot {
 		session.Close()
-		return nil, fmt.Errorf("%s is instance %q in slot %d, meant was %q in slot %d", place,
+		return r, fmt.Errorf("%s is instance %q in slot %d, meant was %q in slot %d", place,
 			welcome.Instance, welcome.Slot, s.aim.instance.ID, s.aim.instance.Slot)
 	}
-	return session, nil
+	r.session, r.keys = session, keys
+	return r, nil
 }
 
 // round is the transports that are tried together, after so many rounds that failed.

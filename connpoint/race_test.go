@@ -133,7 +133,7 @@ func raceSet(t *testing.T, dial func(ctx context.Context, address string) (net.C
 	certs := &certificateSource{ready: make(chan struct{}), cert: &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
 	close(certs.ready)
 	s := &slotSet{owner: &channels{agent: a, inside: in, certs: certs}, failures: make(map[channel.Transport]transportFailure), log: quietLogger(),
-		sessions: make(map[*channel.Session]channel.Transport), applied: make(map[string]channel.Applied), up: make(chan struct{}),
+		sessions: make(map[*channel.Session]held), applied: make(map[string]channel.Applied), up: make(chan struct{}),
 		aim: aim{gateway: signed.Gateway{Name: "gw", Address: "gw.test", ServicePort: 443}, instance: signed.GatewayInstance{ID: "i", ChannelPort: 10124}}}
 	trust, err := newServiceTrust(signed.Gateway{ServiceName: testService, ServiceCAs: [][]byte{ca.cert.Raw}})
 	if err != nil {
