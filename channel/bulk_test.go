@@ -738,3 +738,39 @@ func TestABulkConnectionStaysWithItsStreamUntilThatLetsGo(t *testing.T) {
 	waitFor(t, "no stream is left", func() bool { return p.session.Status().Streams == 0 })
 	b.idle(t)
 }
+
+// A server may take its time with what it has got of an upload. That the rest cannot come any more is known at once, and
+// not when the time for an answer is over.
+func TestALostBulkConnectionEndsAnUploadWhoseServerWaits(t *testing.T) {
+	release := make(chan struct{})
+	b, _ := newBulkBed(t, func(in *Inbound) {
+		_, _ = io.ReadFull(in.Body(), make([]byte, 1<<20))
+		<-release
+		in.End()
+	})
+	defer close(release)
+	b.warm(t)
+	done := make(chan error, 1)
+	go func() {
+		done <- b.pool.Exchange(t.Context(), post(endless{}, -1), discard{})
+	}()
+	waitFor(t, "bulk connection in use", func() bool { return b.bulk.Status().Used == 1 })
+	b.mu.Lock()
+	for _, c := range b.dials {
+		_ = c.Close()
+	}
+	b.mu.Unlock()
+	select {
+	case err := <-done:
+		if codeOf(t, err) != causeway.CodeChannelLost {
+			t.Errorf("got %v, want that the channel was lost", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it still waits for an answer")
+	}
+}
+
+// endless is a body that never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }

@@ -114,16 +114,24 @@ func (a *attemptState) sendBodyBulk() error {
 		}
 		trailers := a.trailers(err)
 		if err := b.send(a.s.id, buf[:n], err == io.EOF && len(trailers) == 0); err != nil {
-			return err
+			return &bulkWriteError{err}
 		}
 		if len(trailers) > 0 {
-			return b.write(frameHeader{stream: a.s.id, typ: frameTrailers, fin: true}, trailers)
+			if err := b.write(frameHeader{stream: a.s.id, typ: frameTrailers, fin: true}, trailers); err != nil {
+				return &bulkWriteError{err}
+			}
+			return nil
 		}
 		if err == io.EOF {
 			return nil
 		}
 	}
 }
+
+// A bulkWriteError is why a body did not go out on its bulk connection.
+type bulkWriteError struct{ error }
+
+func (e *bulkWriteError) Unwrap() error { return e.error }
 
 // returnBulk gives the bulk connection back once both directions are complete; else it can serve nobody else.
 func (a *attemptState) returnBulk(complete bool) {

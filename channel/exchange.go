@@ -402,6 +402,10 @@ func (a *attemptState) startPump() <-chan struct{} {
 		_, body := errors.AsType[*bodyError](err)
 		if body || errors.Is(err, errBulkGone) || errors.Is(err, errProtocol) {
 			a.s.end(a.l.link, a.s.id, err)
+		} else if _, lost := errors.AsType[*bulkWriteError](err); lost {
+			// The reason travels on the request connection, and may be later than the end of the other one.
+			s, l, id := a.s, a.l.link, a.s.id // the attempt may be over by then, and serve another
+			time.AfterFunc(bulkReason, func() { s.end(l, id, errBulkGone) })
 		}
 	}()
 	return a.pumpDone
